@@ -1,0 +1,1 @@
+"""CAS-Net: coronary arteries in CT angiography."""

@@ -1,0 +1,44 @@
+"""Command line of the shared tools: ``python -m common COMMAND --help``."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from functools import wraps
+from importlib import import_module
+from typing import Any
+
+import fire
+
+COMMANDS = {  # imported when called, because torch takes seconds to import
+    "phantom": (".phantom.dataset", "write_dataset"),
+    "evaluate": (".evaluation", "evaluate"),
+    "preview": (".preview", "preview"),
+}
+
+
+def main() -> None:
+    """Run the command named by the first argument."""
+    name = sys.argv[1] if len(sys.argv) > 1 else None
+    if name not in COMMANDS:
+        sys.exit(f"usage: python -m common COMMAND, where COMMAND is one of: {', '.join(COMMANDS)}")
+    module, function = COMMANDS[name]
+    command = getattr(import_module(module, __package__), function)
+    fire.Fire(_with_plain_errors(command), sys.argv[2:], name=f"common {name}")
+
+
+def _with_plain_errors(command: Callable[..., Any]) -> Callable[..., None]:
+    """Wrap ``command`` so that what a user can mend is a line of text, not a traceback."""
+
+    @wraps(command)
+    def run(*args: Any, **kwargs: Any) -> None:
+        try:
+            command(*args, **kwargs)
+        except (ValueError, OSError) as error:
+            sys.exit(f"error: {error}")
+
+    return run
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,94 @@
+"""What a training writes: the best weights so far, and the state from which it can go on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from ignite.engine import Events
+from monai.engines import Evaluator, Trainer
+from torch import nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from .files import check_writable, replacing
+from .weights import keep_released
+
+
+class TrainingCheckpoints:
+    """Writes the best weights after a validation, and after every epoch the state to resume from.
+
+    MONAI's ``CheckpointSaver`` writes in place, so that a full disk or an interruption destroys the last good file, and
+    it forgets the best score when a training is resumed, so that the next validation overwrites better weights. The
+    loss scale of mixed precision is not kept: it finds its value again within a few iterations.
+
+    Args:
+        network: whose state dict is the best-weights file, without a data-parallel wrapper.
+        optimizer: kept in the state to resume from, as is ``lr_scheduler``.
+        lr_scheduler: see ``optimizer``.
+        best: file of the best weights. Weights that are there before the training starts to write are kept as
+            ``<name>_released.pt``.
+        last: file of the state to resume from.
+        rank: number of this process; only process 0 writes.
+    """
+
+    def __init__(
+        self, network: nn.Module, optimizer: Optimizer, lr_scheduler: LRScheduler, best: str, last: str, rank: int = 0
+    ) -> None:
+        self.network = network
+        self.optimizer = optimizer
+        self.lr_scheduler = lr_scheduler
+        self.best = Path(best)
+        self.last = Path(last)
+        self.rank = rank
+        self.best_score = float("-inf")
+
+    def attach(self, trainer: Trainer, validator: Evaluator) -> None:
+        """Write during the run of ``trainer``, judging weights by the key metric of ``validator``.
+
+        Raises:
+            OSError: If a folder cannot be written; better now than after the first epoch.
+        """
+        self.trainer = trainer
+        if self.rank == 0:
+            for path in (self.best, self.last):
+                check_writable(path.parent)
+            validator.add_event_handler(Events.COMPLETED, self.save_best)
+            trainer.add_event_handler(Events.EPOCH_COMPLETED, self.save_last)
+
+    def save_best(self, validator: Evaluator) -> None:
+        """Write the network's state dict if the key metric of ``validator`` is higher than ever before."""
+        score = float(validator.state.metrics[validator.state.key_metric_name])
+        if score > self.best_score:  # never true for NaN
+            keep_released(self.best)
+            with replacing(self.best) as temporary:
+                torch.save(self.network.state_dict(), temporary)
+            self.best_score = score
+            validator.logger.info(f"wrote {self.best}: {validator.state.key_metric_name} {score:.4f}")
+
+    def save_last(self, trainer: Trainer) -> None:
+        """Write what :meth:`resume` needs."""
+        state = {name: part.state_dict() for name, part in self._parts().items()}
+        with replacing(self.last) as temporary:
+            torch.save({**state, "trainer": dict(trainer.state_dict()), "best_score": self.best_score}, temporary)
+
+    def resume(self) -> None:
+        """Continue from the last completed epoch.
+
+        Raises:
+            FileNotFoundError: If there is no state to resume from.
+            ValueError: If that training has already done all epochs.
+        """
+        if not self.last.is_file():
+            raise FileNotFoundError(f"nothing to resume: {self.last} does not exist; start without --resume")
+        state = torch.load(self.last, map_location="cpu", weights_only=True)
+        for name, part in self._parts().items():
+            part.load_state_dict(state[name])
+        epochs, done = self.trainer.state.max_epochs, state["trainer"]["iteration"] // state["trainer"]["epoch_length"]
+        if epochs is not None and done >= epochs:
+            raise ValueError(f"{self.last} is from epoch {done} of {epochs}: nothing is left to train; raise --epochs")
+        self.trainer.load_state_dict({**state["trainer"], "max_epochs": epochs})
+        self.best_score = state["best_score"]
+
+    def _parts(self) -> dict[str, nn.Module | Optimizer | LRScheduler]:
+        return {"network": self.network, "optimizer": self.optimizer, "lr_scheduler": self.lr_scheduler}

@@ -1,0 +1,53 @@
+"""Writing files so that nothing half-written remains."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def replacing(path: str | Path) -> Iterator[Path]:
+    """Yield a temporary file name beside ``path``, which takes its place if the block succeeds and is removed if not.
+
+    The temporary name ends like ``path``, because writers choose the format by the suffix.
+
+    Args:
+        path: file to write; its folder is made if it does not exist.
+
+    Raises:
+        OSError: If the folder cannot be made or written, or the disk is full; names the folder and the cure.
+    """
+    path = Path(path)
+    check_writable(path.parent)
+    temporary = path.with_name(f".{os.getpid()}.{path.name}")
+    try:
+        yield temporary
+        temporary.replace(path)
+    except OSError as error:
+        raise OSError(f"cannot write {path} ({error}): free some space, or choose another folder") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def check_writable(folder: str | Path) -> None:
+    """Make a folder and make sure that files can be written to it, before a long computation relies on it.
+
+    Args:
+        folder: made with its parents if it does not exist.
+
+    Raises:
+        OSError: If it is a file, or cannot be made or written.
+    """
+    folder = Path(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise OSError(
+            f"cannot write to the folder {folder} ({error}): choose another one, or change its rights"
+        ) from error

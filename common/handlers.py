@@ -1,0 +1,52 @@
+"""Ignite handlers that MONAI lacks: reproducible epochs, and one progress bar for the whole training."""
+
+from __future__ import annotations
+
+from ignite.engine import Engine, Events
+from ignite.handlers import ProgressBar
+from monai.data import Dataset
+from monai.handlers import from_engine
+from monai.transforms import Compose
+from monai.utils import set_determinism
+
+
+class EpochSeeder:
+    """Makes the draws of an epoch depend on nothing but the seed and the epoch's number.
+
+    A training that was interrupted and resumed then continues as if it had never stopped: without this, shuffling and
+    augmentation would start over with the draws of epoch 1.
+
+    Args:
+        seed: of the training; processes of one distributed training need different ones.
+        dataset: whose random transforms are seeded.
+    """
+
+    def __init__(self, seed: int, dataset: Dataset) -> None:
+        self.seed = seed
+        self.dataset = dataset
+
+    def attach(self, engine: Engine) -> None:
+        """Seed at the start of every epoch of ``engine``, before its data loader is asked for the first batch."""
+        engine.add_event_handler(Events.EPOCH_STARTED, self)
+
+    def __call__(self, engine: Engine) -> None:
+        """Seed Python, NumPy, torch and the transforms for the current epoch of ``engine``."""
+        seed = self.seed * 100_003 + engine.state.epoch  # a prime, so that seeds do not share epochs
+        set_determinism(seed=seed, use_deterministic_algorithms=None)
+        if isinstance(self.dataset.transform, Compose):
+            self.dataset.transform.set_random_state(seed=seed)
+
+
+class TrainingProgress:
+    """A progress bar over the iterations of a training, with the loss and the time left."""
+
+    def attach(self, engine: Engine) -> None:
+        """Show the bar while ``engine`` runs."""
+        bar = ProgressBar(persist=True, desc="training", ncols=100)
+        loss = from_engine(["loss"], first=True)
+        bar.attach(
+            engine,
+            output_transform=lambda output: {"loss": float(loss(output))},
+            event_name=Events.ITERATION_COMPLETED,
+            closing_event_name=Events.COMPLETED,
+        )

@@ -1,0 +1,1 @@
+"""Synthetic hearts with exact truth: coronary tree, chambers and their images."""

@@ -1,0 +1,300 @@
+"""Phantom data sets on disk: images with exact labels, centerlines and every drawn parameter."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import nibabel
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from ..centerline import BRANCH_LABELS, Branch, write_json, write_vtp
+from ..plaque import Plaque
+from .ccta import DIFFICULTIES, Scan, draw_protocol, draw_tree_plaques, render_ccta
+from .framing import draw_grid
+from .canvas import ScanGrid
+from .heart import HEART_LABELS, Heart, draw_heart
+from .thorax import Thorax, draw_thorax
+from .tree import CoronaryTree, draw_tree
+from .vessels import ostium_distance
+
+VERSION = 1
+"""Rises when the same seed gives other images or labels."""
+
+_FOLDERS = {"image": "images", "label": "labels", "branches": "branches", "heart": "hearts"}
+
+
+@dataclass(frozen=True)
+class Request:
+    """What determines a case; see :func:`write_dataset`."""
+
+    seed: int
+    number: int
+    modality: str
+    shape: tuple[int, int, int] | None
+    spacing: tuple[float, float, float] | None
+    difficulty: str
+    orientation: str | None
+    version: int = VERSION
+
+    @property
+    def case(self) -> str:
+        """Name of the case."""
+        return f"{self.modality}_{self.seed}_{self.number:04d}"
+
+    def rng(self, purpose: int) -> np.random.Generator:
+        """Return the random numbers for one purpose, which depend on seed and number only."""
+        return np.random.default_rng([self.seed, self.number, purpose])
+
+
+@dataclass(frozen=True)
+class Anatomy:
+    """One person: everything that all modalities share."""
+
+    heart: Heart
+    thorax: Thorax
+    tree: CoronaryTree
+
+
+def draw_anatomy(rng: np.random.Generator) -> Anatomy:
+    """Draw a heart with its coronary tree and the chest around it."""
+    heart = draw_heart(rng)
+    tree = draw_tree(heart, rng)
+    return Anatomy(heart, draw_thorax(heart, rng), tree)
+
+
+def write_dataset(
+    out: str | Path,
+    cases: int = 8,
+    seed: int = 0,
+    modality: str = "ccta",
+    shape: Sequence[int] | None = None,
+    spacing: Sequence[float] | float | None = None,
+    difficulty: str = "default",
+    orientation: str | None = None,
+    validation: float = 0.15,
+    test: float = 0.15,
+    workers: int = 1,
+) -> Path:
+    """Write a data set of phantoms with exact truth; nothing is downloaded.
+
+    A case depends on ``seed`` and its number only, so that the first cases of a larger set are those of a smaller one.
+    A case that is complete and was made from the same arguments is kept, so that an interrupted run goes on.
+
+    Args:
+        out: folder to write to; made when it is missing.
+        cases: number of cases.
+        seed: chooses the persons; sets with different seeds share none.
+        modality: "ccta", contrast-enhanced coronary CT.
+        shape: voxels along the three stored axes; None for volumes that hold the whole heart.
+        spacing: mm per voxel along them, or one number for all; None draws 0.33 to 0.5 mm as scanners do.
+        difficulty: "easy", "default" or "hard": noise, contrast, artefacts and plaques.
+        orientation: three letters for the stored axes, such as RAS or LPS; None draws them as scanners write them.
+        validation: share of the cases for the section "validation".
+        test: share of the cases for the section "test".
+        workers: processes that make cases at the same time; each needs up to 2 GB.
+
+    Returns:
+        The path of the written ``dataset.json``.
+
+    Raises:
+        ValueError: If an argument is out of range.
+    """
+    make = _checked_request(cases, seed, modality, shape, spacing, difficulty, orientation)
+    if not (0 <= validation and 0 <= test and validation + test < 1):
+        raise ValueError(f"validation and test must be shares of the cases below 1 in sum, got {validation} and {test}")
+    if workers < 1:
+        raise ValueError(f"workers must be at least 1, got {workers}")
+    folder = Path(out)
+    for name in (*_FOLDERS.values(), "centerlines", "cases"):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+    requests = [make(number=number) for number in range(cases)]
+    missing = [request for request in requests if not _is_complete(folder, request)]
+    if workers == 1 or len(missing) < 2:
+        done: Any = map(partial(write_case, folder), missing)
+        list(tqdm(done, total=len(missing), desc="phantoms", unit="case"))
+    else:
+        with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+            done = pool.map(partial(write_case, folder), missing)
+            list(tqdm(done, total=len(missing), desc="phantoms", unit="case"))
+    sections = _sections([request.case for request in requests], validation, test)
+    return _write_json(folder / "dataset.json", _data_list(sections, requests[0]))
+
+
+def write_case(folder: Path, request: Request) -> None:
+    """Make one case and write its files, ``cases/<case>.json`` last."""
+    anatomy = draw_anatomy(request.rng(0))
+    points = np.concatenate([b.points for b in anatomy.tree.branches])
+    grid = draw_grid(points, request.rng(1), request.shape, request.spacing, request.orientation)
+    difficulty = DIFFICULTIES[request.difficulty]
+    plaques = draw_tree_plaques(anatomy.tree.branches, difficulty, request.rng(2))
+    protocol = draw_protocol(difficulty, request.rng(3))
+    scan = render_ccta(anatomy.heart, anatomy.thorax, anatomy.tree, plaques, protocol, grid, request.rng(4))
+    for name, kind in _FOLDERS.items():
+        _write_volume(folder / kind / f"{request.case}.nii.gz", getattr(scan, name), grid)
+    write_vtp(folder / "centerlines" / f"{request.case}.vtp", scan.centerlines)
+    write_json(folder / "centerlines" / f"{request.case}.json", scan.centerlines)
+    record = {"request": asdict(request)} | _record(anatomy, grid, scan, plaques) | {"protocol": asdict(protocol)}
+    _write_json(folder / "cases" / f"{request.case}.json", record)
+
+
+def _checked_request(
+    cases: int,
+    seed: int,
+    modality: str,
+    shape: Sequence[int] | None,
+    spacing: Sequence[float] | float | None,
+    difficulty: str,
+    orientation: str | None,
+) -> partial[Request]:
+    """Check the arguments of a data set and return what makes its requests."""
+    if cases < 1 or seed < 0:
+        raise ValueError(f"cases must be at least 1 and seed at least 0, got {cases} and {seed}")
+    if modality != "ccta":
+        raise ValueError(f"modality must be 'ccta', got {modality!r}")
+    if difficulty not in DIFFICULTIES:
+        raise ValueError(f"difficulty must be one of {', '.join(DIFFICULTIES)}, got {difficulty!r}")
+    if shape is not None and (len(tuple(shape)) != 3 or min(shape) < 16 or any(int(v) != v for v in shape)):
+        raise ValueError(f"shape must be three whole numbers of at least 16 voxels, such as 160,160,128, got {shape!r}")
+    if isinstance(spacing, (int, float)):
+        spacing = (float(spacing),) * 3
+    if spacing is not None and (len(tuple(spacing)) != 3 or not all(0.1 <= v <= 5 for v in spacing)):
+        raise ValueError(f"spacing must be one or three numbers from 0.1 to 5 mm, such as 0.4,0.4,0.5, got {spacing!r}")
+    if orientation is not None and sorted(_axis(v) for v in orientation.upper()) != [0, 1, 2]:
+        raise ValueError(f"orientation must name three different axes, such as RAS or LPS, got {orientation!r}")
+    return partial(
+        Request,
+        seed=int(seed),
+        modality=modality,
+        shape=None if shape is None else (int(shape[0]), int(shape[1]), int(shape[2])),
+        spacing=None if spacing is None else (float(spacing[0]), float(spacing[1]), float(spacing[2])),
+        difficulty=difficulty,
+        orientation=None if orientation is None else orientation.upper(),
+    )
+
+
+def _axis(letter: str) -> int:
+    """Return 0, 1, 2 for the letters of the axes x, y, z and -1 for others."""
+    return next((k for k, pair in enumerate(("RL", "AP", "SI")) if letter in pair), -1)
+
+
+def _is_complete(folder: Path, request: Request) -> bool:
+    """Tell whether a case lies in ``folder`` and was made from this request."""
+    try:
+        record = json.loads((folder / "cases" / f"{request.case}.json").read_text(encoding="ascii"))
+    except (FileNotFoundError, json.JSONDecodeError):
+        return False
+    files = [folder / kind / f"{request.case}.nii.gz" for kind in _FOLDERS.values()]
+    files += [folder / "centerlines" / f"{request.case}.{suffix}" for suffix in ("vtp", "json")]
+    same = record.get("request") == json.loads(json.dumps(asdict(request)))
+    return bool(same and all(file.is_file() for file in files))
+
+
+def _sections(names: list[str], validation: float, test: float) -> dict[str, list[str]]:
+    """Split cases in order: training first, test last."""
+    n_test, n_validation = (round(share * len(names)) for share in (test, validation))
+    n_training = max(len(names) - n_validation - n_test, 0)
+    return {
+        "training": names[:n_training],
+        "validation": names[n_training : n_training + n_validation],
+        "test": names[n_training + n_validation :],
+    }
+
+
+def _data_list(sections: dict[str, list[str]], request: Request) -> dict[str, Any]:
+    """Return a Decathlon data list."""
+    header = {
+        "name": f"synthetic {request.modality} phantoms",
+        "description": "Synthetic images with exact truth, no patient data.",
+        "seed": request.seed,
+        "difficulty": request.difficulty,
+        "labels": {"0": "background", "1": "coronary lumen"},
+        "branch_labels": {str(k): v for k, v in BRANCH_LABELS.items()},
+        "heart_labels": {str(v): k for k, v in HEART_LABELS.items()},
+    }
+    entries = {
+        section: [
+            {
+                "image": f"images/{name}.nii.gz",
+                "label": f"labels/{name}.nii.gz",
+                "centerline": f"centerlines/{name}.vtp",
+                "case": name,
+            }
+            for name in names
+        ]
+        for section, names in sections.items()
+    }
+    return header | entries
+
+
+def _record(anatomy: Anatomy, grid: ScanGrid, scan: Scan, plaques: Sequence[Plaque]) -> dict[str, Any]:
+    """Return everything that was drawn for a case, and what was measured on it, as plain numbers."""
+    heart, tree = anatomy.heart, anatomy.tree
+    starts = ostium_distance(tree.branches)
+    return {
+        "frame": "RAS",
+        "grid": {"shape": grid.shape, "spacing": grid.spacing.tolist(), "affine": grid.affine.tolist(),
+                 "orientation": "".join(nibabel.aff2axcodes(grid.affine))},  # fmt: skip
+        "heart": {"origin_mm": heart.origin_mm.tolist(), "axes": heart.axes.tolist(), "scale": heart.scale,
+                  "fat_mm": heart.fat_mm, "wall_mm": heart.wall_mm},  # fmt: skip
+        "tree": {"dominance": tree.dominance, "ramus": tree.ramus, "left_main": tree.left_main},
+        "branches": [_branch_record(b, start) for b, start in zip(tree.branches, starts, strict=True)],
+        "plaques": [_plaque_record(p, scan.centerlines, starts) for p in plaques],
+        "lumen_voxels": int(scan.label.sum()),
+    }
+
+
+def _branch_record(branch: Branch, start_mm: float) -> dict[str, Any]:
+    """Return the morphometry of one branch."""
+    chord = float(np.linalg.norm(branch.points[-1] - branch.points[0]))
+    return {
+        "label": branch.label,
+        "name": BRANCH_LABELS[branch.label],
+        "parent": branch.parent,
+        "ostium_distance_mm": round(start_mm, 2),
+        "length_mm": round(branch.length_mm, 2),
+        "arc_over_chord": round(branch.length_mm / max(chord, 1e-6), 3),
+        "first_diameter_mm": round(2 * float(branch.radius_mm[0]), 3),
+        "last_diameter_mm": round(2 * float(branch.radius_mm[-1]), 3),
+    }
+
+
+def _plaque_record(plaque: Plaque, branches: Sequence[Branch], starts: Sequence[float]) -> dict[str, Any]:
+    """Return one plaque with its true stenosis and its place in the image."""
+    branch = branches[plaque.branch]
+    at = plaque.arc_mm - starts[plaque.branch]
+    center = [float(np.interp(at, branch.arc_mm, branch.points[:, k])) for k in range(3)]
+    return asdict(plaque) | {
+        "name": BRANCH_LABELS[branch.label],
+        "center_mm": center,
+        "area_stenosis_percent": plaque.area_stenosis_percent,
+        "diameter_stenosis_percent": plaque.diameter_stenosis_percent,
+    }
+
+
+def _write_volume(path: Path, volume: NDArray[np.generic], grid: ScanGrid) -> None:
+    """Write a NIfTI file under a temporary name, then rename it."""
+    image = nibabel.Nifti1Image(volume, grid.affine)
+    image.header.set_xyzt_units("mm")
+    image.set_qform(grid.affine, code=1)
+    image.set_sform(grid.affine, code=1)
+    temporary = path.with_name(f".{os.getpid()}.{path.name}")
+    nibabel.save(image, temporary)
+    temporary.replace(path)
+
+
+def _write_json(path: Path, content: dict[str, Any]) -> Path:
+    """Write a JSON file under a temporary name, then rename it."""
+    temporary = path.with_name(f".{os.getpid()}.{path.name}")
+    temporary.write_text(json.dumps(content, indent=1), encoding="ascii")
+    temporary.replace(path)
+    return path

@@ -1,0 +1,121 @@
+"""Trainings that are interrupted, resumed and judged, on a network of one weight."""
+
+import pytest
+import torch
+from common.checkpoints import TrainingCheckpoints
+from common.handlers import EpochSeeder, TrainingProgress
+from ignite.engine import Events
+from ignite.metrics import Average
+from monai.data import DataLoader, Dataset
+from monai.engines import SupervisedEvaluator, SupervisedTrainer
+from monai.transforms import Compose, RandScaleIntensityd
+from torch import nn
+
+
+class Run:
+    """A training with shuffled, randomly scaled data, as the bundles' configs build it."""
+
+    def __init__(self, folder, epochs, validation_scores=()):
+        torch.manual_seed(0)
+        self.network = nn.Linear(1, 1)
+        data = [{"image": torch.full((1,), i / 4), "label": torch.full((1,), i / 2)} for i in range(8)]
+        dataset = Dataset(data, Compose([RandScaleIntensityd(keys="image", factors=0.5, prob=0.9)]))
+        optimizer = torch.optim.Adam(self.network.parameters(), lr=0.1)
+        scheduler = torch.optim.lr_scheduler.PolynomialLR(optimizer, total_iters=4)
+        self.trainer = SupervisedTrainer(
+            device=torch.device("cpu"),
+            max_epochs=epochs,
+            train_data_loader=DataLoader(dataset, batch_size=2, shuffle=True),
+            network=self.network,
+            optimizer=optimizer,
+            loss_function=nn.MSELoss(),
+            train_handlers=[EpochSeeder(0, dataset), TrainingProgress()],
+        )
+        self.trainer.add_event_handler(Events.EPOCH_COMPLETED, lambda: scheduler.step())
+        scores = iter(validation_scores)
+        self.validator = SupervisedEvaluator(
+            device=torch.device("cpu"),
+            val_data_loader=[{"image": torch.zeros(1, 1), "label": torch.zeros(1, 1)}],
+            network=self.network,
+            key_val_metric={"val_dice": Average(output_transform=lambda _: next(scores))},
+        )
+        self.checkpoints = TrainingCheckpoints(
+            self.network, optimizer, scheduler, str(folder / "models" / "model.pt"), str(folder / "last.pt")
+        )
+        self.checkpoints.attach(self.trainer, self.validator)
+
+    def weight(self):
+        return self.network.weight.item()
+
+
+def test_a_resumed_training_ends_where_an_uninterrupted_one_does(tmp_path):
+    whole = Run(tmp_path / "whole", epochs=4)
+    whole.trainer.run()
+    Run(tmp_path / "parts", epochs=2).trainer.run()
+    rest = Run(tmp_path / "parts", epochs=4)
+    rest.checkpoints.resume()
+    rest.trainer.run()
+    assert rest.trainer.state.epoch == 4
+    assert rest.weight() == whole.weight()
+
+
+def test_without_the_seeds_of_each_epoch_it_would_not(tmp_path, monkeypatch):
+    monkeypatch.setattr(EpochSeeder, "__call__", lambda *_: None)
+    test = test_a_resumed_training_ends_where_an_uninterrupted_one_does
+    with pytest.raises(AssertionError):
+        test(tmp_path)
+
+
+def test_only_better_weights_are_written_even_after_a_resume(tmp_path):
+    run = Run(tmp_path, epochs=1, validation_scores=[0.4, 0.6, 0.5])
+    run.trainer.run()
+    for _ in range(2):
+        run.validator.run()
+    best = torch.load(tmp_path / "models" / "model.pt")["weight"].item()
+    run.checkpoints.save_last(run.trainer)
+    again = Run(tmp_path, epochs=2, validation_scores=[0.55])
+    again.checkpoints.resume()
+    again.network.weight.data += 1
+    again.validator.run()
+    assert torch.load(tmp_path / "models" / "model.pt")["weight"].item() == best
+    assert again.checkpoints.best_score == pytest.approx(0.6)
+
+
+def test_a_score_that_is_not_a_number_never_wins(tmp_path):
+    run = Run(tmp_path, epochs=1, validation_scores=[float("nan")])
+    run.validator.run()
+    assert not (tmp_path / "models" / "model.pt").exists()
+
+
+def test_released_weights_survive_the_first_better_ones(tmp_path):
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "model.pt").write_bytes(b"released")
+    Run(tmp_path, epochs=1, validation_scores=[0.5]).validator.run()
+    assert (tmp_path / "models" / "model_released.pt").read_bytes() == b"released"
+
+
+def test_only_the_first_process_writes(tmp_path):
+    run = Run(tmp_path, epochs=1, validation_scores=[0.5])
+    other = TrainingCheckpoints(
+        run.network, run.checkpoints.optimizer, run.checkpoints.lr_scheduler, str(tmp_path / "a.pt"), "b.pt", rank=1
+    )
+    other.attach(run.trainer, run.validator)
+    run.validator.run()
+    assert not (tmp_path / "a.pt").exists()
+
+
+def test_nothing_to_resume_is_an_error(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"nothing to resume: .*last.pt"):
+        Run(tmp_path, epochs=1).checkpoints.resume()
+
+
+def test_a_finished_training_is_not_resumed(tmp_path):
+    Run(tmp_path, epochs=2).trainer.run()
+    with pytest.raises(ValueError, match="epoch 2 of 2: nothing is left to train; raise --epochs"):
+        Run(tmp_path, epochs=2).checkpoints.resume()
+
+
+def test_a_folder_that_cannot_be_written_stops_the_training_before_it_starts(tmp_path):
+    (tmp_path / "models").write_text("a file")
+    with pytest.raises(OSError, match="cannot write to the folder"):
+        Run(tmp_path, epochs=1)
