@@ -63,9 +63,8 @@ class Branch:
 def write_vtp(path: str | Path, branches: Sequence[Branch]) -> None:
     """Write branches (RAS) as VTK poly-data in LPS, one polyline per branch.
 
-    VMTK and 3D Slicer read the radius from the point array ``MaximumInscribedSphereRadius``. Cell arrays: ``BranchLabel``
-    (id of ImageCAS-X) and ``Parent`` (cell index, -1 at an ostium). The first point of a side branch repeats the
-    parent's point, so that the lines touch.
+    VMTK and 3D Slicer read the radius from the point array ``MaximumInscribedSphereRadius``. Cell arrays:
+    ``BranchLabel`` (id of ImageCAS-X) and ``Parent`` (cell index, -1 at an ostium).
 
     Args:
         path: file to write, usually ``*.vtp``.
@@ -90,7 +89,8 @@ def write_vtp(path: str | Path, branches: Sequence[Branch]) -> None:
         '<VTKFile type="PolyData" version="1.0" byte_order="LittleEndian" header_type="UInt64">\n<PolyData>\n'
         f'<Piece NumberOfPoints="{sum(counts)}" NumberOfVerts="0" NumberOfLines="{len(counts)}" NumberOfStrips="0" '
         'NumberOfPolys="0">\n'
-        f'<PointData Scalars="MaximumInscribedSphereRadius">{point_data}</PointData>\n<CellData>{cell_data}</CellData>\n'
+        f'<PointData Scalars="MaximumInscribedSphereRadius">{point_data}</PointData>\n'
+        f"<CellData>{cell_data}</CellData>\n"
         f"<Points>{_array('Points', points, 'Float64')}</Points>\n<Lines>{lines}</Lines>\n{empty}\n"
         "</Piece>\n</PolyData>\n</VTKFile>\n"
     )
@@ -126,5 +126,3 @@ def _array(name: str, values: NDArray[np.generic], kind: str) -> str:
     form = "%.5f" if kind.startswith("Float") else "%d"
     text = " ".join(form % v for v in values.ravel())
     return f'<DataArray type="{kind}" Name="{name}"{components} format="ascii">{text}</DataArray>\n'
-
-

@@ -61,12 +61,15 @@ def read_grid(path: str | Path) -> Grid:
     try:
         if path.name.lower().endswith(NIFTI_SUFFIXES):
             header = cast(nibabel.Nifti1Image, nibabel.load(path))  # lazy: the voxels stay on the disk
-            return Grid(tuple(map(int, header.shape)), np.asarray(header.affine, dtype=np.float64))
+            shape = tuple(map(int, header.shape))
+            single = shape[:3] if set(shape[3:]) == {1} else shape  # a time axis of one volume is none
+            return Grid(single, np.asarray(header.affine, dtype=np.float64))
         return _read_with_itk(path)
     except (nibabel.filebasedimages.ImageFileError, RuntimeError, OSError, EOFError) as error:
+        reason = " ".join(str(error).split())
         raise ValueError(
-            f"cannot read the header of {path} ({str(error).strip()}); is it complete, and of the format that its name "
-            "says?"
+            f"cannot read the header of {path}; is it complete, and of the format that its name says? Copy or export "
+            f"it again (the reader says: {reason})"
         ) from error
 
 

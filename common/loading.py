@@ -54,9 +54,10 @@ class LoadVolumed(LoadImaged):
             try:
                 loaded[key] = self._loader(path, _reader(path))
             except DAMAGED as error:
+                reason = " ".join(str(error).split())
                 raise ValueError(
-                    f"{key!r}: cannot read {path} ({str(error).strip()}); is it complete, and of the format that its "
-                    "name says? Copy or export it again"
+                    f"{key!r}: cannot read {path}; is it complete, and of the format that its name says? Copy or "
+                    f"export it again (the reader says: {reason})"
                 ) from error
         return loaded
 

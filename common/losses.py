@@ -68,6 +68,7 @@ class SoftClDiceLoss(nn.Module):
         if not complete and not self._warned:
             self._warned = True
             warnings.warn(_too_thick(mask, self.iterations), stacklevel=2)
+        label_skeleton = label_skeleton.float()  # sums of boolean tensors are slow
         precision = self._share(skeleton * mask, skeleton)
         sensitivity = self._share(probabilities * label_skeleton, label_skeleton)
         return (1 - 2 * precision * sensitivity / (precision + sensitivity + 1e-4)).mean()
@@ -114,7 +115,7 @@ class SkeletonRecallLoss(nn.Module):
         Raises:
             ValueError: If the shapes do not belong together or the skeleton holds other values.
         """
-        target = _foreground(logits, skeleton, "skeleton").flatten(2)
+        target = _foreground(logits, skeleton, "skeleton").flatten(2).float()
         covered = (_foreground_probabilities(logits).flatten(2) * target).sum(2)
         recall = (covered + self.smooth) / (target.sum(2) + self.smooth)
         return 1 - recall.mean()

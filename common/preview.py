@@ -4,29 +4,43 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
+from monai.data import MetaTensor
 from monai.transforms import Orientation
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
-from scipy.ndimage import binary_dilation, binary_erosion, gaussian_filter, label as components, maximum_filter
-from scipy.ndimage import minimum_filter, zoom
+from scipy import ndimage
+from scipy.ndimage import (
+    binary_dilation,
+    binary_erosion,
+    distance_transform_edt,
+    gaussian_filter,
+    maximum_filter,
+    minimum_filter,
+    zoom,
+)
 from scipy.spatial import cKDTree
 
 from .checks import check_same_shape
 from .files import replacing
 from .grids import case_name, describe_difference, read_grid, spacing_mm
+from .heart_box import locate_heart
 from .loading import LoadVolumed
 
 TOLERANCE_MM = 1.0  # a voxel farther than this from the other mask is an error; nearer, the contours show it
 MARGIN_MM = 15.0  # shown around the masks
 THIN_MM = 6.0  # wider structures (chambers, aorta) are faded, so that coronaries in front of them can be seen
+NEAR_MM = (12.0, 30.0)  # from the masks; farther away the image fades
+VESSEL_HU = (250.0, 700.0)  # above the surroundings: the value shown as white is chosen in this range
+DIMMED = 0.6  # the image under the masks
 WIDTH_PX = 1500
+_COARSE_MM = 2.0  # grid for what is smooth anyway
 
 # of Okabe and Ito's palette, which colour-blind people can tell apart
 TRUTH, PREDICTION, MISSED, FALSE = (0, 200, 130), (86, 180, 233), (230, 60, 0), (240, 228, 66)
-INK, PAPER, FAINT = (235, 235, 235), (18, 18, 18), (150, 150, 150)
+INK, PAPER = (235, 235, 235), (18, 18, 18)
 
 
 class View(NamedTuple):
@@ -56,19 +70,14 @@ def preview(image: str, pred: str, out: str, label: str | None = None) -> None:
     """
     if Path(out).suffix.lower() != ".png":
         raise ValueError(f"out must end in .png, got {out}")
-    paths = {"image": image, "pred": pred} | ({"label": label} if label else {})
-    volumes = {}
-    for key, path in paths.items():
-        volume = Orientation("RAS")(LoadVolumed(key)({key: path})[key])
-        if key == "image":
-            spacing = spacing_mm(volume.affine.numpy())
-        elif difference := describe_difference(read_grid(image), read_grid(path)):
-            raise ValueError(f"{path} does not lie on the image {image}: {difference}; resample it to the image's grid")
-        array = volume[0].numpy()
-        volumes[key] = array if key == "image" else array > 0.5
-    picture = preview_figure(
-        volumes["image"], tuple(spacing), volumes["pred"], volumes.get("label"), title=case_name(image)
-    )
+    volume, spacing = _load("image", image)
+    masks = {}
+    for key, path in (("pred", pred), ("label", label)):
+        if path is not None:
+            masks[key] = _load(key, path)[0] > 0.5
+            if difference := describe_difference(read_grid(image), read_grid(path)):
+                raise ValueError(f"{path} does not lie on {image}: {difference}; resample it to the image's grid")
+    picture = preview_figure(volume, spacing, masks["pred"], masks.get("label"), title=case_name(image))
     with replacing(out) as temporary:
         Image.fromarray(picture).save(temporary)
 
@@ -104,46 +113,65 @@ def preview_figure(
     check_same_shape(image_hu=image_hu, **masks)
     if image_hu.ndim != 3 or len(spacing) != 3 or min(spacing) <= 0:
         raise ValueError(f"image_hu must be (X, Y, Z) with three spacings, got shape {image_hu.shape}, {spacing}")
-    heading = f"{title}   {_figures(prediction, label, spacing)}".strip()
-    shown = np.logical_or.reduce(list(masks.values()))
-    box = _box(shown, spacing)
+    box = _box(prediction if label is None else prediction | label, image_hu, spacing)
+    volume_hu = np.asarray(image_hu[box], np.float32)
     masks = {name: mask[box] for name, mask in masks.items()}
     if label is not None:
         masks["missed"] = _farther_than_tolerance(masks["label"], masks["prediction"], spacing)
         masks["false"] = _farther_than_tolerance(masks["prediction"], masks["label"], spacing)
-    layers = _fade_wide_structures(np.asarray(image_hu[box], np.float32), spacing)
+    shown = np.logical_or(masks["prediction"], masks.get("label", False))
+    thin = _thin_structures(volume_hu, spacing)
+    thin *= _nearness(shown, spacing)
 
-    extent_mm = np.multiply(shown[box].shape, spacing)
+    extent_mm = np.multiply(volume_hu.shape, spacing)
     px_per_mm = WIDTH_PX / sum(extent_mm[_kept_axes(view)[0]] for view in VIEWS)
     plain, marked = [], []
     for view in VIEWS:
         size = tuple(max(round(extent_mm[axis] * px_per_mm), 1) for axis in _kept_axes(view))
-        grey = _background(layers, view, size)
+        grey = _background(volume_hu, thin, view, size)
         plain.append(grey)
         marked.append(_overlay(grey, {name: _shadow(mask, view, size) for name, mask in masks.items()}))
-    return _compose(heading, [plain, marked], px_per_mm, list(masks))
+    return _compose(f"{title}   {_figures(masks, spacing)}".strip(), [plain, marked], px_per_mm, list(masks))
 
 
-def _figures(prediction: NDArray[np.bool_], label: NDArray[np.bool_] | None, spacing: Sequence[float]) -> str:
+def _load(key: str, path: str) -> tuple[NDArray[np.float32], tuple[float, ...]]:
+    """A volume in RAS and its spacing."""
+    loaded = Orientation("RAS", labels=None)(LoadVolumed(key)({key: path})[key])
+    return np.asarray(loaded[0].numpy(), np.float32), tuple(spacing_mm(cast(MetaTensor, loaded).affine.numpy()))
+
+
+def _figures(masks: dict[str, NDArray[np.bool_]], spacing: Sequence[float]) -> str:
     """The numbers of the heading."""
-    voxel_ml = float(np.prod(spacing)) / 1000
-    volume = f"prediction {prediction.sum() * voxel_ml:.2f} ml in {components(prediction)[1]} parts"
-    if label is None:
-        return volume
-    both, total = (prediction & label).sum(), prediction.sum() + label.sum()
-    return f"Dice {2 * both / total if total else 1:.3f}   {volume}   label {label.sum() * voxel_ml:.2f} ml"
+    count = {name: int(mask.sum()) for name, mask in masks.items()}
+    ml = float(np.prod(spacing)) / 1000
+    parts = int(ndimage.label(masks["prediction"], np.ones((3, 3, 3)))[1])
+    predicted = f"prediction {count['prediction'] * ml:.2f} ml in {parts} part{'' if parts == 1 else 's'}"
+    if not count["prediction"]:
+        predicted = "the prediction is empty"
+    if "label" not in masks:
+        return predicted
+    total = count["prediction"] + count["label"]
+    dice = 2 * int((masks["prediction"] & masks["label"]).sum()) / total if total else 1.0
+    missed, false = count["missed"] / max(count["label"], 1), count["false"] / max(count["prediction"], 1)
+    return (
+        f"Dice {dice:.3f}   missed {missed:.0%}   false {false:.0%}   {predicted}, label {count['label'] * ml:.2f} ml"
+    )
 
 
-def _box(shown: NDArray[np.bool_], spacing: Sequence[float]) -> tuple[slice, ...]:
-    """The masks with a margin; the whole volume if there is nothing in them."""
+def _box(
+    shown: NDArray[np.bool_], image_hu: NDArray[np.floating], spacing: Sequence[float]
+) -> tuple[slice, slice, slice]:
+    """The masks with a margin; the heart if they are empty; the whole volume if there is none either."""
     if not shown.any():
-        return tuple(slice(0, n) for n in shown.shape)
-    box = []
+        heart = locate_heart(np.asarray(image_hu, np.float32), np.diag([*spacing, 1.0]))
+        return heart.box if heart else (slice(None), slice(None), slice(None))
+    first, last = [], []
     for axis, step_mm in enumerate(spacing):
         filled = np.flatnonzero(shown.any(tuple({0, 1, 2} - {axis})))
         margin = round(MARGIN_MM / step_mm)
-        box.append(slice(max(int(filled[0]) - margin, 0), int(filled[-1]) + 1 + margin))
-    return tuple(box)
+        first.append(max(int(filled[0]) - margin, 0))
+        last.append(int(filled[-1]) + 1 + margin)
+    return slice(first[0], last[0]), slice(first[1], last[1]), slice(first[2], last[2])
 
 
 def _farther_than_tolerance(
@@ -160,15 +188,141 @@ def _farther_than_tolerance(
     return far
 
 
-def _fade_wide_structures(volume_hu: NDArray[np.float32], spacing: Sequence[float]) -> NDArray[np.float32]:
+def _thin_structures(volume_hu: NDArray[np.float32], spacing: Sequence[float]) -> NDArray[np.float32]:
     """What is bright and thin outside the lungs, in HU above its surroundings."""
     step_mm = np.asarray(spacing)
-    smooth = gaussian_filter(np.clip(volume_hu, -150, 700), 0.35 / step_mm)
+    thin = np.clip(volume_hu, -150, 700)  # in place from here on: a volume may fill a good part of the memory
+    gaussian_filter(thin, 0.35 / step_mm, output=thin)
     edge = 2 * np.round(THIN_MM / step_mm / 2).astype(int) + 1
     # opening; the dilation reaches a millimetre farther than the erosion, or rims of chambers would stay
-    wide = maximum_filter(minimum_filter(smooth, edge), edge + 2 * np.ceil(1.0 / step_mm).astype(int))
-    thin = np.maximum(smooth - wide, 0)
-    coarse = np.maximum(np.round(2.0 / step_mm), 1).astype(int)
-    air = gaussian_filter((volume_hu[:: coarse[0], :: coarse[1], :: coarse[2]] < -500).astype(np.float32), 2)
-    in_lung = zoom(air, np.divide(thin.shape, air.shape), order=1, grid_mode=True, mode="nearest")
-    return thin * np.clip((0.55 - in_lung) / 0.2, 0, 1)
+    wide = maximum_filter(minimum_filter(thin, edge), edge + 2 * np.ceil(1.0 / step_mm).astype(int))
+    thin -= wide
+    np.maximum(thin, 0, out=thin)
+    in_lung = gaussian_filter(_coarse(volume_hu, spacing) < -500, 2, output=np.float32)
+    thin *= _like(np.clip((0.55 - in_lung) / 0.2, 0, 1), thin.shape)
+    return thin
+
+
+def _nearness(shown: NDArray[np.bool_], spacing: Sequence[float]) -> NDArray[np.float32]:
+    """1 near the masks, less far from them: of bones behind the heart a hint is enough. 1 if they are empty."""
+    if not shown.any():
+        return np.ones(shown.shape, np.float32)
+    near, far = NEAR_MM
+    distance = _COARSE_MM * distance_transform_edt(_coarse(~maximum_filter(shown, _coarse_step(spacing)), spacing))
+    return _like(np.clip((far - distance) / (far - near), 0.3, 1), shown.shape)
+
+
+def _coarse_step(spacing: Sequence[float]) -> NDArray[np.intp]:
+    """Voxels along each axis that make about 2 mm."""
+    return np.maximum(np.round(_COARSE_MM / np.asarray(spacing)), 1).astype(int)
+
+
+def _coarse(volume: NDArray[Any], spacing: Sequence[float]) -> NDArray[Any]:
+    """Every voxel of a coarse grid."""
+    step = _coarse_step(spacing)
+    return volume[:: step[0], :: step[1], :: step[2]]
+
+
+def _like(coarse: NDArray[np.floating], shape: tuple[int, ...]) -> NDArray[np.float32]:
+    """A coarse volume interpolated to the full grid."""
+    factors = np.divide(shape, coarse.shape)
+    return np.asarray(zoom(coarse.astype(np.float32), factors, order=1, grid_mode=True, mode="nearest"))
+
+
+def _kept_axes(view: View) -> tuple[int, int]:
+    """The axes that run across and down the picture."""
+    across, down = (axis for axis in range(3) if axis != view.axis)
+    return across, down
+
+
+def _resized(projection: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
+    """A projection as rows and columns, its first axis from right to left and its second from bottom to top.
+
+    ``size`` is the width and height of its panel.
+    """
+    picture = Image.fromarray(np.ascontiguousarray(projection[::-1, ::-1].T, np.float32))
+    return np.array(picture.resize(size, Image.Resampling.BICUBIC), np.float32)
+
+
+def _background(
+    volume_hu: NDArray[np.float32], thin: NDArray[np.float32], view: View, size: tuple[int, int]
+) -> NDArray[np.uint8]:
+    """Thin bright structures over a faint mean projection that shows where the heart is, ``(height, width, 3)``."""
+    anatomy = np.asarray(np.clip(volume_hu, -200, 500).mean(view.axis))
+    low, high = np.percentile(anatomy, (5, 99))
+    faint = 0.3 * np.clip((_resized(anatomy, size) - low) / max(high - low, 1), 0, 1)
+    brightest = np.asarray(thin.max(view.axis))
+    white = np.clip(np.percentile(brightest, 98), *VESSEL_HU)
+    vessels = np.clip(_resized(brightest, size) / white, 0, 1)
+    grey = faint + (1 - faint) * vessels**0.8
+    return np.repeat(np.round(255 * grey).astype(np.uint8)[..., None], 3, axis=2)
+
+
+def _shadow(mask: NDArray[np.bool_], view: View, size: tuple[int, int]) -> NDArray[np.bool_]:
+    """The projection of a mask at the size of its panel."""
+    return _resized(np.asarray(mask.any(view.axis), np.float32), size) > 0.5
+
+
+def _overlay(grey: NDArray[np.uint8], shadows: dict[str, NDArray[np.bool_]]) -> NDArray[np.uint8]:
+    """Draw contours and errors on a panel."""
+    panel = DIMMED * grey.astype(np.float32)
+    if "label" in shadows:
+        panel[binary_dilation(shadows["label"], iterations=2) & ~shadows["label"]] = TRUTH
+    panel[shadows["prediction"] & ~binary_erosion(shadows["prediction"], iterations=2)] = PREDICTION
+    for name, colour in (("false", FALSE), ("missed", MISSED)):
+        if name in shadows:
+            panel[shadows[name]] = colour
+    return panel.astype(np.uint8)
+
+
+def _compose(
+    heading: str, rows: Sequence[Sequence[NDArray[np.uint8]]], px_per_mm: float, names: Sequence[str]
+) -> NDArray[np.uint8]:
+    """Put panels, letters, scale bar, legend and heading on one sheet."""
+    gap, top, bottom = 10, 48, 44
+    widths = [panel.shape[1] for panel in rows[0]]
+    height = max(panel.shape[0] for panel in rows[0])
+    sheet = Image.new("RGB", (sum(widths) + 4 * gap, top + 2 * (height + gap) + bottom), PAPER)
+    draw = ImageDraw.Draw(sheet)
+    draw.text((gap, top // 2), heading, INK, ImageFont.load_default(22), anchor="lm")
+    for row, panels in enumerate(rows):
+        left, upper = gap, top + row * (height + gap)
+        for view, panel in zip(VIEWS, panels, strict=True):
+            sheet.paste(Image.fromarray(panel), (left, upper))
+            _letter(draw, view, (left, upper, panel.shape[1], panel.shape[0]))
+            left += panel.shape[1] + gap
+    line = top + 2 * (height + gap) + bottom // 2 - gap // 2
+    _legend(draw, (gap, line), names)
+    length = round(20 * px_per_mm)
+    draw.line((sheet.width - gap - length, line, sheet.width - gap, line), INK, 4)
+    draw.text((sheet.width - 2 * gap - length, line), "20 mm", INK, ImageFont.load_default(18), anchor="rm")
+    return np.asarray(sheet)
+
+
+def _letter(draw: ImageDraw.ImageDraw, view: View, place: tuple[int, int, int, int]) -> None:
+    """Name a panel and its four sides."""
+    left, upper, width, height = place
+    font = ImageFont.load_default(17)
+    middle, centre = left + width // 2, upper + height // 2
+    spots = ((left + 6, centre, "lm"), (left + width - 6, centre, "rm"), (middle, upper + 5, "mt"))
+    for letter, (x, y, anchor) in zip(view.letters, (*spots, (middle, upper + height - 5, "mb")), strict=True):
+        draw.text((x, y), letter, INK, font, anchor=anchor, stroke_width=2, stroke_fill=PAPER)
+    draw.text((left + 6, upper + 5), view.name, INK, font, anchor="lt", stroke_width=2, stroke_fill=PAPER)
+
+
+def _legend(draw: ImageDraw.ImageDraw, place: tuple[int, int], names: Sequence[str]) -> None:
+    """Say what the colours mean."""
+    x, y = place
+    font = ImageFont.load_default(18)
+    texts = {
+        "label": (TRUTH, "label (outline)"),
+        "prediction": (PREDICTION, "prediction (outline)"),
+        "missed": (MISSED, f"missed: > {TOLERANCE_MM:g} mm from the prediction"),
+        "false": (FALSE, f"false: > {TOLERANCE_MM:g} mm from the label"),
+    }
+    for name, (colour, text) in texts.items():
+        if name in names:
+            filled = name in ("missed", "false")
+            draw.rectangle((x, y - 8, x + 16, y + 8), fill=colour if filled else None, outline=colour, width=3)
+            draw.text((x + 24, y), text, INK, font, anchor="lm")
+            x += 24 + round(font.getlength(text)) + 30

@@ -16,7 +16,7 @@ except ImportError:  # numba is optional
     _kernels = None  # type: ignore[assignment]
 
 # A step of the plain route on a CPU works on about so many voxels, so that all it touches stays in the cache.
-_SLAB_VOXELS = 2**16
+_SLAB_VOXELS = 2**17
 
 
 def soft_skeleton(probabilities: Tensor, iterations: int) -> Tensor:

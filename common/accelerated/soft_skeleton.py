@@ -8,13 +8,14 @@ loops run over whole rows without a branch, because only then does the compiler 
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from .compiling import kernel
 
 Array = NDArray[np.float32]
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def soft_skeleton(volumes: Array, levels: int) -> Array:
     """Soft skeleton of each volume.
 
@@ -35,7 +36,7 @@ def soft_skeleton(volumes: Array, levels: int) -> Array:
     return skeletons
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def soft_skeleton_gradient(volumes: Array, upstream: Array, levels: int) -> Array:
     """Gradient of a scalar with respect to the volumes, given the one with respect to their skeletons.
 
@@ -64,7 +65,7 @@ def soft_skeleton_gradient(volumes: Array, upstream: Array, levels: int) -> Arra
     return gradients
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def _sweep(volume: Array, eroded: Array, product: Array) -> None:
     """Erode level by level into ``eroded`` (levels + 1, ring, Y, Z) and multiply ``product`` by each 1 - delta."""
     planes, rows, columns = volume.shape
@@ -92,7 +93,7 @@ def _sweep(volume: Array, eroded: Array, product: Array) -> None:
                 )
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def _erode(before: Array, plane: Array, after: Array, target: Array) -> None:
     """Minimum of each voxel of ``plane`` and its 6 neighbours."""
     rows = len(plane)
@@ -106,7 +107,7 @@ def _erode(before: Array, plane: Array, after: Array, target: Array) -> None:
         _lower(out[1:], row[:-1])
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def _widen(plane: Array, raised: Array, target: Array) -> None:
     """Maximum over 3 columns into ``raised``, and over 3 rows of that into ``target``."""
     rows = len(plane)
@@ -120,7 +121,7 @@ def _widen(plane: Array, raised: Array, target: Array) -> None:
             out[z] = max(max(above[z], row[z]), below[z])
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def _multiply(product: Array, plane: Array, before: Array, middle: Array, after: Array) -> None:
     for y in range(len(plane)):
         out, row, front, center, back = product[y], plane[y], before[y], middle[y], after[y]
@@ -129,110 +130,105 @@ def _multiply(product: Array, plane: Array, before: Array, middle: Array, after:
             out[z] *= np.float32(1) - max(row[z] - opened, np.float32(0))
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def _lower(target: Array, other: Array) -> None:
     for i in range(target.size):
         target[i] = min(target[i], other[i])
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def _raise(target: Array, other: Array) -> None:
     for i in range(target.size):
         target[i] = max(target[i], other[i])
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def _level_gradient(volume: Array, eroded: Array, product: Array, upstream: Array, outer: Array, inner: Array) -> None:
     """Add the gradients of one level: to ``outer`` (of ``volume``), by way of ``inner`` (of ``eroded``)."""
     planes, rows, columns = volume.shape
     raised = np.empty((3, rows, columns), np.float32)
     widened = np.empty((3, rows, columns), np.float32)
     shares = np.empty((3, rows, columns), np.float32)  # gradient of widened
+    opened = np.empty((rows, columns), np.float32)
+    scratch = np.empty((rows, columns), np.float32)
     for step in range(planes + 2):
         if step < planes:
             _widen(eroded[step], raised[step % 3], widened[step % 3])
             shares[step % 3] = 0
         x = step - 1
         if 0 <= x < planes:
-            _delta_gradient(x, volume[x], product[x], upstream[x], outer[x], widened, shares, planes)
+            before, middle, after = max(x - 1, 0) % 3, x % 3, min(x + 1, planes - 1) % 3
+            _open(widened[before], widened[middle], widened[after], opened)
+            _delta_gradient(volume[x], opened, product[x], upstream[x], outer[x], scratch)
+            _claim(scratch, opened, widened[middle], shares[middle])
+            _claim(scratch, opened, widened[before], shares[before])
+            _claim(scratch, opened, widened[after], shares[after])
         x = step - 2
         if x >= 0:
-            _dilation_gradient(eroded[x], raised[x % 3], widened[x % 3], shares[x % 3], inner[x])
-            _erosion_gradient(x, volume, eroded[x], inner[x], outer)
+            scratch[:] = 0  # gradient of raised
+            _claim_rows(shares[x % 3], widened[x % 3], raised[x % 3], scratch)
+            _claim_columns(scratch, raised[x % 3], eroded[x], inner[x])
+            _claim_columns(inner[x], eroded[x], volume[x], outer[x])
+            _claim_rows(inner[x], eroded[x], volume[x], outer[x])
+            _claim(inner[x], eroded[x], volume[max(x - 1, 0)], outer[max(x - 1, 0)])
+            _claim(inner[x], eroded[x], volume[min(x + 1, planes - 1)], outer[min(x + 1, planes - 1)])
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
-def _delta_gradient(
-    x: int, plane: Array, product: Array, upstream: Array, outer: Array, widened: Array, shares: Array, planes: int
-) -> None:
-    """Gradient of delta = max(plane - opened, 0), passed on to the plane and to the widened planes around it."""
-    columns = plane.shape[1]
-    opened = np.empty(columns, np.float32)
-    share = np.empty(columns, np.float32)
-    before, after = max(x - 1, 0) % 3, min(x + 1, planes - 1) % 3
-    for y in range(len(plane)):
-        front, center, back = widened[before, y], widened[x % 3, y], widened[after, y]
-        row, others, above, out = plane[y], product[y], upstream[y], outer[y]
-        for z in range(columns):
-            highest = max(max(front[z], center[z]), back[z])
-            delta = row[z] - highest
-            rest = np.float32(1) - delta
-            # Without this level's factor; if that is 0, all other deltas are 0, since their sum is at most 1.
-            factor = others[z] / rest if rest > 0 else np.float32(1)
-            gradient = above[z] * factor if delta > 0 else np.float32(0)
-            opened[z] = highest
-            share[z] = -gradient
-            out[z] += gradient
-        _claim(share, opened, center, shares[x % 3, y])
-        _claim(share, opened, front, shares[before, y])
-        _claim(share, opened, back, shares[after, y])
+@kernel
+def _open(before: Array, middle: Array, after: Array, target: Array) -> None:
+    front, center, back, out = before.reshape(-1), middle.reshape(-1), after.reshape(-1), target.reshape(-1)
+    for i in range(out.size):
+        out[i] = max(max(front[i], center[i]), back[i])
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
-def _dilation_gradient(plane: Array, raised: Array, widened: Array, shares: Array, inner: Array) -> None:
-    """Pass the gradient of a widened plane on to the plane that was widened."""
-    rows = len(plane)
-    passed = np.zeros_like(plane)  # gradient of raised
-    for y in range(rows):
-        share, value = shares[y], widened[y]
-        _claim(share, value, raised[y], passed[y])
-        if y > 0:
-            _claim(share, value, raised[y - 1], passed[y - 1])
-        if y < rows - 1:
-            _claim(share, value, raised[y + 1], passed[y + 1])
-    for y in range(rows):
-        _claim_row(passed[y], raised[y], plane[y], inner[y])
+@kernel
+def _delta_gradient(plane: Array, opened: Array, product: Array, upstream: Array, outer: Array, share: Array) -> None:
+    """Gradient of delta = max(plane - opened, 0): added for the plane, its negative written to ``share`` for opened."""
+    value, highest, others, above = plane.reshape(-1), opened.reshape(-1), product.reshape(-1), upstream.reshape(-1)
+    down, out = share.reshape(-1), outer.reshape(-1)
+    for i in range(down.size):
+        delta = value[i] - highest[i]
+        rest = np.float32(1) - delta
+        # Without this level's factor; if that is 0, all other deltas are 0, since their sum is at most 1.
+        factor = others[i] / rest if rest > 0 else np.float32(1)
+        down[i] = -above[i] * factor if delta > 0 else np.float32(0)
+    for i in range(down.size):
+        out[i] -= down[i]
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
-def _erosion_gradient(x: int, volume: Array, eroded: Array, inner: Array, outer: Array) -> None:
-    """Pass the gradient of an eroded plane on to the three planes it is the minimum of."""
-    planes, rows, _ = volume.shape
-    for y in range(rows):
-        share, value = inner[y], eroded[y]
-        _claim_row(share, value, volume[x, y], outer[x, y])
-        if y > 0:
-            _claim(share, value, volume[x, y - 1], outer[x, y - 1])
-        if y < rows - 1:
-            _claim(share, value, volume[x, y + 1], outer[x, y + 1])
-        if x > 0:
-            _claim(share, value, volume[x - 1, y], outer[x - 1, y])
-        if x < planes - 1:
-            _claim(share, value, volume[x + 1, y], outer[x + 1, y])
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _claim_row(share: Array, value: Array, source: Array, gradient: Array) -> None:
-    """:func:`_claim` for a row itself, then for its two neighbours in the row."""
+@kernel
+def _claim_rows(share: Array, value: Array, source: Array, gradient: Array) -> None:
+    """:func:`_claim` for the rows of a plane themselves, then for their neighbours."""
     _claim(share, value, source, gradient)
     _claim(share[1:], value[1:], source[:-1], gradient[:-1])
     _claim(share[:-1], value[:-1], source[1:], gradient[1:])
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel
+def _claim_columns(share: Array, value: Array, source: Array, gradient: Array) -> None:
+    """:func:`_claim` for the columns of a plane themselves, then for their neighbours."""
+    _claim(share, value, source, gradient)
+    rows, columns = share.shape
+    flat_share, flat_value = share.reshape(-1), value.reshape(-1)
+    flat_source, flat_gradient = source.reshape(-1), gradient.reshape(-1)
+    # In the flat plane the end of a row has the start of the next for a neighbour: it must not find anything to claim.
+    edge = np.empty(rows, np.float32)
+    for side, column in ((-1, 0), (1, columns - 1)):
+        for y in range(rows):
+            edge[y], share[y, column] = share[y, column], 0
+        if side < 0:
+            _claim(flat_share[1:], flat_value[1:], flat_source[:-1], flat_gradient[:-1])
+        else:
+            _claim(flat_share[:-1], flat_value[:-1], flat_source[1:], flat_gradient[1:])
+        for y in range(rows):
+            share[y, column] += edge[y]
+
+
+@kernel
 def _claim(share: Array, value: Array, source: Array, gradient: Array) -> None:
     """Move ``share`` to ``gradient`` wherever ``source`` is what ``value`` was taken from."""
-    for i in range(share.size):
-        taken = share[i] if source[i] == value[i] else np.float32(0)
-        gradient[i] += taken
-        share[i] -= taken
+    left, taken, found, out = share.reshape(-1), value.reshape(-1), source.reshape(-1), gradient.reshape(-1)
+    for i in range(left.size):
+        moved = left[i] if found[i] == taken[i] else np.float32(0)
+        out[i] += moved
+        left[i] -= moved

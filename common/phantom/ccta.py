@@ -14,8 +14,8 @@ from ..centerline import Branch
 from ..plaque import Branch as PlaqueBranch
 from ..plaque import Plaque, draw_plaques
 from ..tomography import correlated_noise
-from .chest import paint_anatomy
 from .canvas import Canvas, ScanGrid
+from .chest import paint_anatomy
 from .heart import HEART_LABELS, Heart
 from .thorax import Thorax
 from .tree import CoronaryTree
@@ -102,7 +102,9 @@ def draw_protocol(difficulty: Difficulty, rng: np.random.Generator) -> Protocol:
         count = int(rng.random() < 0.3)
     heights = rng.uniform(0.2, 0.8, count)
     moves = rng.uniform(-1, 1, (count, 2)) * difficulty.step_mm
-    steps = [(float(height), float(first), float(second)) for height, (first, second) in zip(heights, moves, strict=True)]
+    steps = [
+        (float(height), float(first), float(second)) for height, (first, second) in zip(heights, moves, strict=True)
+    ]
     return Protocol(
         noise_hu=float(rng.uniform(*difficulty.noise_hu)),
         aorta_hu=float(rng.uniform(*difficulty.aorta_hu)),

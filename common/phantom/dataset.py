@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
@@ -17,15 +16,17 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from ..centerline import BRANCH_LABELS, Branch, write_json, write_vtp
+from ..centerline import BRANCH_LABELS, write_json, write_vtp
+from ..files import check_writable, replacing
 from ..plaque import Plaque
-from .ccta import DIFFICULTIES, Scan, draw_protocol, draw_tree_plaques, render_ccta
-from .framing import draw_grid
+from .background import fit_tree, read_background, render_on
 from .canvas import ScanGrid
+from .ccta import DIFFICULTIES, Protocol, Scan, draw_protocol, draw_tree_plaques, render_ccta
+from .framing import draw_grid
 from .heart import HEART_LABELS, Heart, draw_heart
+from .records import grid_record, heart_record, thorax_record, tree_record
 from .thorax import Thorax, draw_thorax
 from .tree import CoronaryTree, draw_tree
-from .vessels import ostium_distance
 
 VERSION = 1
 """Rises when the same seed gives other images or labels."""
@@ -44,6 +45,8 @@ class Request:
     spacing: tuple[float, float, float] | None
     difficulty: str
     orientation: str | None
+    background: str | None = None
+    heart_mask: str | None = None
     version: int = VERSION
 
     @property
@@ -81,6 +84,8 @@ def write_dataset(
     spacing: Sequence[float] | float | None = None,
     difficulty: str = "default",
     orientation: str | None = None,
+    background: str | None = None,
+    heart_mask: str | None = None,
     validation: float = 0.15,
     test: float = 0.15,
     workers: int = 1,
@@ -99,6 +104,9 @@ def write_dataset(
         spacing: mm per voxel along them, or one number for all; None draws 0.33 to 0.5 mm as scanners do.
         difficulty: "easy", "default" or "hard": noise, contrast, artefacts and plaques.
         orientation: three letters for the stored axes, such as RAS or LPS; None draws them as scanners write them.
+        background: CT in HU (NIfTI) to paint the vessels into; None renders the whole chest. Then ``spacing`` resamples
+            a box around the heart, and shape and orientation follow the CT.
+        heart_mask: mask of the heart in ``background`` (NIfTI).
         validation: share of the cases for the section "validation".
         test: share of the cases for the section "test".
         workers: processes that make cases at the same time; each needs up to 2 GB.
@@ -109,42 +117,67 @@ def write_dataset(
     Raises:
         ValueError: If an argument is out of range.
     """
-    make = _checked_request(cases, seed, modality, shape, spacing, difficulty, orientation)
-    if not (0 <= validation and 0 <= test and validation + test < 1):
+    first = _checked_request(cases, seed, modality, shape, spacing, difficulty, orientation, background, heart_mask)
+    if not (validation >= 0 and test >= 0 and validation + test < 1):
         raise ValueError(f"validation and test must be shares of the cases below 1 in sum, got {validation} and {test}")
     if workers < 1:
         raise ValueError(f"workers must be at least 1, got {workers}")
     folder = Path(out)
-    for name in (*_FOLDERS.values(), "centerlines", "cases"):
-        (folder / name).mkdir(parents=True, exist_ok=True)
-    requests = [make(number=number) for number in range(cases)]
+    check_writable(folder)
+    requests = [replace(first, number=number) for number in range(cases)]
     missing = [request for request in requests if not _is_complete(folder, request)]
+    bar = partial(tqdm, total=len(missing), desc="phantoms", unit="case")
     if workers == 1 or len(missing) < 2:
-        done: Any = map(partial(write_case, folder), missing)
-        list(tqdm(done, total=len(missing), desc="phantoms", unit="case"))
+        for request in bar(missing):
+            write_case(folder, request)
     else:
         with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-            done = pool.map(partial(write_case, folder), missing)
-            list(tqdm(done, total=len(missing), desc="phantoms", unit="case"))
+            for _ in bar(pool.map(partial(write_case, folder), missing)):
+                pass
     sections = _sections([request.case for request in requests], validation, test)
     return _write_json(folder / "dataset.json", _data_list(sections, requests[0]))
 
 
 def write_case(folder: Path, request: Request) -> None:
-    """Make one case and write its files, ``cases/<case>.json`` last."""
+    """Make one case and write its files, ``cases/<case>.json`` last.
+
+    Args:
+        folder: the data set's folder.
+        request: what determines the case.
+    """
     anatomy = draw_anatomy(request.rng(0))
-    points = np.concatenate([b.points for b in anatomy.tree.branches])
-    grid = draw_grid(points, request.rng(1), request.shape, request.spacing, request.orientation)
     difficulty = DIFFICULTIES[request.difficulty]
     plaques = draw_tree_plaques(anatomy.tree.branches, difficulty, request.rng(2))
     protocol = draw_protocol(difficulty, request.rng(3))
-    scan = render_ccta(anatomy.heart, anatomy.thorax, anatomy.tree, plaques, protocol, grid, request.rng(4))
+    scan, grid = _render(request, anatomy, plaques, protocol)
     for name, kind in _FOLDERS.items():
         _write_volume(folder / kind / f"{request.case}.nii.gz", getattr(scan, name), grid)
     write_vtp(folder / "centerlines" / f"{request.case}.vtp", scan.centerlines)
     write_json(folder / "centerlines" / f"{request.case}.json", scan.centerlines)
-    record = {"request": asdict(request)} | _record(anatomy, grid, scan, plaques) | {"protocol": asdict(protocol)}
+    record = {
+        "request": asdict(request),
+        "frame": "RAS",
+        "grid": grid_record(grid),
+        "heart": heart_record(anatomy.heart),
+        "thorax": thorax_record(anatomy.thorax),
+        **tree_record(anatomy.tree, plaques, scan.centerlines),
+        "protocol": asdict(protocol),
+        "tissue_hu": scan.tissue_hu,
+        "lumen_voxels": int(scan.label.sum()),
+    }
     _write_json(folder / "cases" / f"{request.case}.json", record)
+
+
+def _render(request: Request, anatomy: Anatomy, plaques: Sequence[Plaque], protocol: Protocol) -> tuple[Scan, ScanGrid]:
+    """Render a case, in a drawn chest or in a real background."""
+    heart, tree = anatomy.heart, anatomy.tree
+    if request.background is not None and request.heart_mask is not None:
+        background = read_background(request.background, request.heart_mask, request.spacing)
+        fitted = fit_tree(tree, heart, background)
+        return render_on(background, fitted, plaques, protocol, request.rng(4)), background.grid
+    points = np.concatenate([b.points for b in tree.branches])
+    grid = draw_grid(points, request.rng(1), request.shape, request.spacing, request.orientation)
+    return render_ccta(heart, anatomy.thorax, tree, plaques, protocol, grid, request.rng(4)), grid
 
 
 def _checked_request(
@@ -155,8 +188,10 @@ def _checked_request(
     spacing: Sequence[float] | float | None,
     difficulty: str,
     orientation: str | None,
-) -> partial[Request]:
-    """Check the arguments of a data set and return what makes its requests."""
+    background: str | None,
+    heart_mask: str | None,
+) -> Request:
+    """Check the arguments of a data set and return the request for its first case."""
     if cases < 1 or seed < 0:
         raise ValueError(f"cases must be at least 1 and seed at least 0, got {cases} and {seed}")
     if modality != "ccta":
@@ -171,14 +206,20 @@ def _checked_request(
         raise ValueError(f"spacing must be one or three numbers from 0.1 to 5 mm, such as 0.4,0.4,0.5, got {spacing!r}")
     if orientation is not None and sorted(_axis(v) for v in orientation.upper()) != [0, 1, 2]:
         raise ValueError(f"orientation must name three different axes, such as RAS or LPS, got {orientation!r}")
-    return partial(
-        Request,
+    if (background is None) != (heart_mask is None):
+        raise ValueError(f"background and heart_mask go together, got {background!r} and {heart_mask!r}")
+    if background is not None and (shape is not None or orientation is not None):
+        raise ValueError("shape and orientation follow from background: leave them out, or leave out background")
+    return Request(
         seed=int(seed),
+        number=0,
         modality=modality,
         shape=None if shape is None else (int(shape[0]), int(shape[1]), int(shape[2])),
         spacing=None if spacing is None else (float(spacing[0]), float(spacing[1]), float(spacing[2])),
         difficulty=difficulty,
         orientation=None if orientation is None else orientation.upper(),
+        background=None if background is None else str(background),
+        heart_mask=None if heart_mask is None else str(heart_mask),
     )
 
 
@@ -195,8 +236,9 @@ def _is_complete(folder: Path, request: Request) -> bool:
         return False
     files = [folder / kind / f"{request.case}.nii.gz" for kind in _FOLDERS.values()]
     files += [folder / "centerlines" / f"{request.case}.{suffix}" for suffix in ("vtp", "json")]
-    same = record.get("request") == json.loads(json.dumps(asdict(request)))
-    return bool(same and all(file.is_file() for file in files))
+    wanted = json.loads(json.dumps(asdict(request)))
+    made = {key: record.get("request", {}).get(key) for key in wanted}  # an argument that was added later is None
+    return bool(made == wanted and all(file.is_file() for file in files))
 
 
 def _sections(names: list[str], validation: float, test: float) -> dict[str, list[str]]:
@@ -236,65 +278,18 @@ def _data_list(sections: dict[str, list[str]], request: Request) -> dict[str, An
     return header | entries
 
 
-def _record(anatomy: Anatomy, grid: ScanGrid, scan: Scan, plaques: Sequence[Plaque]) -> dict[str, Any]:
-    """Return everything that was drawn for a case, and what was measured on it, as plain numbers."""
-    heart, tree = anatomy.heart, anatomy.tree
-    starts = ostium_distance(tree.branches)
-    return {
-        "frame": "RAS",
-        "grid": {"shape": grid.shape, "spacing": grid.spacing.tolist(), "affine": grid.affine.tolist(),
-                 "orientation": "".join(nibabel.aff2axcodes(grid.affine))},  # fmt: skip
-        "heart": {"origin_mm": heart.origin_mm.tolist(), "axes": heart.axes.tolist(), "scale": heart.scale,
-                  "fat_mm": heart.fat_mm, "wall_mm": heart.wall_mm},  # fmt: skip
-        "tree": {"dominance": tree.dominance, "ramus": tree.ramus, "left_main": tree.left_main},
-        "branches": [_branch_record(b, start) for b, start in zip(tree.branches, starts, strict=True)],
-        "plaques": [_plaque_record(p, scan.centerlines, starts) for p in plaques],
-        "lumen_voxels": int(scan.label.sum()),
-    }
-
-
-def _branch_record(branch: Branch, start_mm: float) -> dict[str, Any]:
-    """Return the morphometry of one branch."""
-    chord = float(np.linalg.norm(branch.points[-1] - branch.points[0]))
-    return {
-        "label": branch.label,
-        "name": BRANCH_LABELS[branch.label],
-        "parent": branch.parent,
-        "ostium_distance_mm": round(start_mm, 2),
-        "length_mm": round(branch.length_mm, 2),
-        "arc_over_chord": round(branch.length_mm / max(chord, 1e-6), 3),
-        "first_diameter_mm": round(2 * float(branch.radius_mm[0]), 3),
-        "last_diameter_mm": round(2 * float(branch.radius_mm[-1]), 3),
-    }
-
-
-def _plaque_record(plaque: Plaque, branches: Sequence[Branch], starts: Sequence[float]) -> dict[str, Any]:
-    """Return one plaque with its true stenosis and its place in the image."""
-    branch = branches[plaque.branch]
-    at = plaque.arc_mm - starts[plaque.branch]
-    center = [float(np.interp(at, branch.arc_mm, branch.points[:, k])) for k in range(3)]
-    return asdict(plaque) | {
-        "name": BRANCH_LABELS[branch.label],
-        "center_mm": center,
-        "area_stenosis_percent": plaque.area_stenosis_percent,
-        "diameter_stenosis_percent": plaque.diameter_stenosis_percent,
-    }
-
-
 def _write_volume(path: Path, volume: NDArray[np.generic], grid: ScanGrid) -> None:
-    """Write a NIfTI file under a temporary name, then rename it."""
-    image = nibabel.Nifti1Image(volume, grid.affine)
-    image.header.set_xyzt_units("mm")
-    image.set_qform(grid.affine, code=1)
-    image.set_sform(grid.affine, code=1)
-    temporary = path.with_name(f".{os.getpid()}.{path.name}")
-    nibabel.save(image, temporary)
-    temporary.replace(path)
+    """Write a NIfTI file."""
+    image = nibabel.Nifti1Image(volume, grid.affine)  # type: ignore[no-untyped-call]
+    image.header.set_xyzt_units("mm")  # type: ignore[no-untyped-call]
+    image.set_qform(grid.affine, code=1)  # type: ignore[no-untyped-call]
+    image.set_sform(grid.affine, code=1)  # type: ignore[no-untyped-call]
+    with replacing(path) as temporary:
+        nibabel.save(image, temporary)
 
 
 def _write_json(path: Path, content: dict[str, Any]) -> Path:
-    """Write a JSON file under a temporary name, then rename it."""
-    temporary = path.with_name(f".{os.getpid()}.{path.name}")
-    temporary.write_text(json.dumps(content, indent=1), encoding="ascii")
-    temporary.replace(path)
+    """Write a JSON file."""
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=1), encoding="ascii")
     return path

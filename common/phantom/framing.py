@@ -35,9 +35,10 @@ def draw_grid(
         The grid; a volume smaller than the heart is placed to hold as much of the arteries as possible.
     """
     in_plane, between = float(np.round(rng.uniform(0.33, 0.45), 3)), float(rng.choice([0.4, 0.45, 0.5]))
-    letters = orientation or str(rng.choice(ORIENTATIONS, p=[0.5, 0.2, 0.2, 0.1]))
+    drawn = str(rng.choice(ORIENTATIONS, p=[0.5, 0.2, 0.2, 0.1]))
     tilt_deg = rng.normal(0, 3, 3) if rng.random() < 0.35 else np.zeros(3)
     jitter = rng.uniform(-4, 4, 3)
+    letters = orientation or drawn
     axes = np.stack([_DIRECTIONS[v][1] * np.eye(3)[_DIRECTIONS[v][0]] for v in letters], axis=1)
     axes = Rotation.from_euler("xyz", tilt_deg, degrees=True).as_matrix() @ axes
     world = [_DIRECTIONS[v][0] for v in letters]
@@ -45,11 +46,10 @@ def draw_grid(
     turned = points @ axes
     low, high = turned.min(axis=0), turned.max(axis=0)
     if shape is None:
-        extent = high - low + 2 * _MARGIN_MM[world]
-        shape = tuple(int(np.ceil(e / s / 8) * 8) for e, s in zip(extent, sizes, strict=True))  # type: ignore[assignment]
-    assert shape is not None
+        x, y, z = np.ceil((high - low + 2 * _MARGIN_MM[world]) / sizes / 8).astype(int) * 8
+        shape = (int(x), int(y), int(z))
     edges = (np.array(shape) - 1) * sizes
-    center = _best_center(turned, edges) + np.clip((edges - (high - low)) / 2, 0, 1) * jitter * (edges > high - low + 16)
+    center = _best_center(turned, edges) + np.where(edges > high - low + 16, jitter, 0)  # no two scans centred alike
     affine = np.eye(4)
     affine[:3, :3] = axes * sizes
     affine[:3, 3] = axes @ (center - edges / 2)

@@ -29,8 +29,12 @@ HEART_LABELS: Mapping[str, int] = {
     "pulmonary_veins": 9,
     "coronary_veins": 10,
     "epicardial_fat": 11,
+    "heart": 12,
 }
-"""Values of the label maps in ``hearts/``; 0 is everything else. Coronary arteries are left out (see ``branches/``)."""
+"""Values of the label maps in ``hearts/``; 0 is everything else. Coronary arteries are left out (see ``branches/``).
+
+Atria and ventricles mean their blood; ``heart`` is used where only the whole heart of a real background is known.
+"""
 
 _LATERAL = np.array([-0.70, -0.70, 0.10])
 _ANTERIOR = np.array([-0.35, 0.47, 0.80])
@@ -162,9 +166,13 @@ def _solids(rng: np.random.Generator, wall: float) -> dict[str, Ellipsoid | Tube
         ),
         "right_pulmonary_artery": tube((14, 50, -32, 10), (10, 34, -56, 9.5), (-10, 18, -76, 9), (-30, 8, -90, 8)),
         "ascending_aorta": tube(
-            (-2, 5, -7, 10.5), (-4, 11, -15, 11.5), (-7, 19, -25, 13 * j[7]), (-13, 36, -42, 14.5 * j[7]),
-            (-15, 68, -68, 15 * j[7]), (-14, 90, -88, 15),
-        ),  # fmt: skip
+            (-2, 5, -7, 10.5),
+            (-4, 11, -15, 11.5),
+            (-7, 19, -25, 13 * j[7]),
+            (-13, 36, -42, 14.5 * j[7]),
+            (-15, 68, -68, 15 * j[7]),
+            (-14, 90, -88, 15),
+        ),
         "left_sinus": Ellipsoid((1.5, 17, -18.5), (8.5, 8.5, 8.5)),
         "right_sinus": Ellipsoid((-9, 18.5, -16.5), (8.5, 8.5, 8.5)),
         "posterior_sinus": Ellipsoid((-6, 12, -24), (8.5, 8.5, 8.5)),

@@ -58,10 +58,8 @@ def branch_radii(sprouts: Sequence[Sprout], rng: np.random.Generator) -> list[ND
     result: list[NDArray[np.float64]] = []
     for index, sprout in enumerate(sprouts):
         s = arc_length(sprout.points)
-        if sprout.parent < 0:
-            start = sprout.diameter_mm
-        else:
-            start = _start(sprouts, index, result[sprout.parent], rng)
+        at_ostium = sprout.parent < 0
+        start = sprout.diameter_mm if at_ostium else _start(sprouts, index, result[sprout.parent], rng)
         diameter = start * np.exp(-TAPER_PER_MM.get(sprout.label, 0.004) * rng.uniform(0.75, 1.25) * s)
         if sprout.label == 9:
             diameter *= 1 + 0.04 * np.exp(-(((s - 18) / 10) ** 2))  # the RCA widens first

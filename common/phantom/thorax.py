@@ -91,11 +91,10 @@ def draw_thorax(heart: Heart, rng: np.random.Generator) -> Thorax:
     scale = heart.scale
     width, depth = float(rng.uniform(118, 138)), float(rng.uniform(82, 92)) * max(scale, 0.95)
     center = heart.origin_mm + np.array([rng.uniform(8, 16), rng.uniform(-9, -4), 0.0]) * scale
-    spine = center + [0, 14 - depth, 0]
+    spine = center + np.array([0, 14 - depth, 0])
     heights = np.arange(-130, 131, 20.0)
-    aorta = spine + np.stack(
-        [-22 + 3 * np.sin(heights / 60), np.full_like(heights, 16.0), heights], axis=1
-    ) + [rng.normal(0, 2), rng.normal(0, 2), 0]  # fmt: skip
+    aside = np.array([rng.normal(0, 2), rng.normal(0, 2), 0])
+    aorta = spine + aside + np.stack([-22 + 3 * np.sin(heights / 60), np.full_like(heights, 16.0), heights], axis=1)
     gullet = spine + np.stack([-4 - 0.04 * heights, np.full_like(heights, 27.0), heights], axis=1)
     return Thorax(
         center,

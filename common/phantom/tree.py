@@ -103,7 +103,14 @@ class _Builder:
         (start, parent, at), (other, other_parent, other_at) = origins
         lad = self.add(lad_course(self.surface, self.heart.scale, start, rng), 2, parent, at, 1.0, diameter_mm=3.3)
         lcx_share = min(1.25, lcx_share * 1.3) if dominance == "left" else lcx_share
-        lcx = self.add(lcx_course(self.surface, self.heart.scale, other, dominance, rng), 3, other_parent, other_at, lcx_share, diameter_mm=2.95)
+        lcx = self.add(
+            lcx_course(self.surface, self.heart.scale, other, dominance, rng),
+            3,
+            other_parent,
+            other_at,
+            lcx_share,
+            diameter_mm=2.95,
+        )
         if ramus:
             goal = self._goal(0.9, 0.32)
             points = self.side(start, np.array([0.85, 0.15, 0.5]), goal, rng.normal(50, 12), clear_mm=15)
@@ -139,7 +146,13 @@ class _Builder:
         if dominance in ("right", "co"):
             self.add(pda_course(self.surface, self.heart.scale, end, rng), 10, rca, last, 1.0)
         if dominance == "right":
-            self.add(pla_course(self.surface, self.heart.scale, end, rng), 11, rca, last, float(np.clip(rng.normal(0.86, 0.08), 0.6, 1.0)))
+            self.add(
+                pla_course(self.surface, self.heart.scale, end, rng),
+                11,
+                rca,
+                last,
+                float(np.clip(rng.normal(0.86, 0.08), 0.6, 1.0)),
+            )
         rv = self._goal(0.95, -0.1)
         for mark, chance, size, share in ((rng.uniform(24, 36), 0.45, 26, 0.42), (rng.uniform(48, 66), 0.75, 36, 0.5)):
             if rng.random() < chance and mark < length - 8:

@@ -55,11 +55,16 @@ def tube_voxels(branches: Sequence[Branch], grid: ScanGrid, margin_mm: float) ->
     Returns:
         Entries sorted by branch, then voxel; a voxel near two branches has two entries.
     """
-    parts = [_near(branch, index, _candidates(branch, grid, margin_mm), grid, margin_mm) for index, branch in enumerate(branches)]
+    parts = [
+        _near(branch, index, _candidates(branch, grid, margin_mm), grid, margin_mm)
+        for index, branch in enumerate(branches)
+    ]
     return TubeVoxels(*(np.concatenate([getattr(p, n) for p in parts]) for n in TubeVoxels.__dataclass_fields__))
 
 
-def vessel_coordinates(branch: Branch, index: int, flat: NDArray[np.int64], position: NDArray[np.float64]) -> TubeVoxels:
+def vessel_coordinates(
+    branch: Branch, index: int, flat: NDArray[np.int64], position: NDArray[np.float64]
+) -> TubeVoxels:
     """Express positions in the coordinates of one branch.
 
     Args:

@@ -44,9 +44,7 @@ def draw_veins(
     return result
 
 
-def _evade(
-    course: Points, radius_mm: NDArray[np.float64], arteries: Points, artery_mm: NDArray[np.float64]
-) -> Points:
+def _evade(course: Points, radius_mm: NDArray[np.float64], arteries: Points, artery_mm: NDArray[np.float64]) -> Points:
     """Move a vein aside wherever it would touch an artery."""
     tree = cKDTree(arteries)
     for _ in range(12):

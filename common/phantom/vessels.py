@@ -82,7 +82,11 @@ def render_vessels(
         phases = np.linspace(-0.5, 0.5, 5) if np.linalg.norm(shift) > 0.05 else np.zeros(1)
         shares = np.zeros((3, len(voxels.flat)))
         for phase in phases:
-            moved = voxels if phase == 0 else vessel_coordinates(branch, index, voxels.flat, voxels.position - phase * shift)
+            moved = (
+                voxels
+                if phase == 0
+                else vessel_coordinates(branch, index, voxels.flat, voxels.position - phase * shift)
+            )
             shares += np.stack(_shares(moved, branch, own, starts[index], grid, wall_hu, rng)) / len(phases)
         lumen, other, other_hu = shares
         value = lumen * hu[index][voxels.point] + other_hu
@@ -154,9 +158,7 @@ def lumen_truth(
     blocked = np.zeros(len(voxels.flat), bool)
     for plaque in plaques:
         own = voxels.branch == plaque.branch
-        blocked[own] |= plaque.contains(
-            arc[own], voxels.angle_deg[own], voxels.axis_mm[own] / voxels.radius_mm[own]
-        )
+        blocked[own] |= plaque.contains(arc[own], voxels.angle_deg[own], voxels.axis_mm[own] / voxels.radius_mm[own])
     inside = ((voxels.axis_mm <= voxels.radius_mm) & ~blocked) | (voxels.axis_mm <= reach)
     voxels = voxels.subset(inside)
     flat, first = np.unique(voxels.flat, return_index=True)  # the first entry is that of the parent

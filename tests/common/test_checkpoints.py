@@ -2,14 +2,15 @@
 
 import pytest
 import torch
-from common.checkpoints import TrainingCheckpoints
-from common.handlers import EpochSeeder, TrainingProgress
 from ignite.engine import Events
 from ignite.metrics import Average
 from monai.data import DataLoader, Dataset
 from monai.engines import SupervisedEvaluator, SupervisedTrainer
 from monai.transforms import Compose, RandScaleIntensityd
 from torch import nn
+
+from common.checkpoints import TrainingCheckpoints
+from common.handlers import EpochSeeder, TrainingProgress
 
 
 class Run:

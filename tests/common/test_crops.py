@@ -5,9 +5,10 @@ import time
 import numpy as np
 import pytest
 import torch
-from common.crops import RandCropAlongVesseld
 from monai.data import DataLoader, Dataset, MetaTensor, list_data_collate
 from monai.transforms import Compose
+
+from common.crops import RandCropAlongVesseld
 
 AFFINE = torch.diag(torch.tensor([0.5, 0.5, 1.0, 1.0], dtype=torch.float64))
 

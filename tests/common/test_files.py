@@ -3,6 +3,7 @@
 import errno
 
 import pytest
+
 from common.files import check_writable, replacing
 
 
@@ -13,19 +14,22 @@ def test_a_finished_file_takes_its_name(tmp_path):
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["a.txt"]
 
 
+def write_half(path, error):
+    with replacing(path) as temporary:
+        temporary.write_text("half")
+        raise error
+
+
 def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path):
     (tmp_path / "a.txt").write_text("old")
-    with pytest.raises(RuntimeError, match="stop"), replacing(tmp_path / "a.txt") as temporary:
-        temporary.write_text("half")
-        raise RuntimeError("stop")
+    with pytest.raises(RuntimeError, match="stop"):
+        write_half(tmp_path / "a.txt", RuntimeError("stop"))
     assert [path.read_text() for path in tmp_path.iterdir()] == ["old"]
 
 
 def test_a_full_disk_is_named_with_the_cure(tmp_path):
     with pytest.raises(OSError, match=r"cannot write .*a.txt .*No space left.*free some space"):
-        with replacing(tmp_path / "a.txt") as temporary:
-            temporary.write_text("half")
-            raise OSError(errno.ENOSPC, "No space left on device")
+        write_half(tmp_path / "a.txt", OSError(errno.ENOSPC, "No space left on device"))
     assert list(tmp_path.iterdir()) == []
 
 

@@ -3,6 +3,7 @@
 import nibabel
 import numpy as np
 import pytest
+
 from common.grids import Grid, case_name, describe_difference, read_grid, spacing_mm
 from common.loading import LoadVolumed
 
@@ -46,6 +47,13 @@ def test_the_header_gives_the_grid_of_the_loaded_volume(tmp_path, suffix):
     assert grid.shape == (4, 5, 6)
     np.testing.assert_allclose(grid.affine, OBLIQUE, atol=1e-6)
     np.testing.assert_allclose(LoadVolumed("image")({"image": file})["image"].affine, OBLIQUE, atol=1e-6)
+
+
+def test_a_time_axis_of_one_volume_does_not_count(tmp_path):
+    nibabel.save(nibabel.Nifti1Image(np.zeros((4, 5, 6, 1)), OBLIQUE), tmp_path / "a.nii")
+    assert read_grid(tmp_path / "a.nii").shape == (4, 5, 6)
+    nibabel.save(nibabel.Nifti1Image(np.zeros((4, 5, 6, 2)), OBLIQUE), tmp_path / "b.nii")
+    assert read_grid(tmp_path / "b.nii").shape == (4, 5, 6, 2)
 
 
 def test_a_picture_has_a_plane_grid(tmp_path):

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+
 from common.inferers import VesselInferer, vessel_probability
 
 

@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 import pytest
+
 from common import __main__ as command_line
 
 

@@ -2,8 +2,9 @@
 
 import pytest
 import torch
-from common.weights import check_weights, halve_weights, keep_released
 from torch import nn
+
+from common.weights import check_weights, halve_weights, keep_released
 
 
 @pytest.fixture

@@ -1,0 +1,128 @@
+"""Thinning of a sparse 3-D mask over the list of its foreground voxels, with scikit-image's result."""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+OFFSETS = np.array(
+    [(x, y, z) for x in (-1, 0, 1) for y in (-1, 0, 1) for z in (-1, 0, 1) if (x, y, z) != (0, 0, 0)], np.int64
+)
+BORDERS = np.array([(0, 0, 0), (0, 0, -1), (0, 0, 1), (0, 1, 0), (0, -1, 0), (1, 0, 0), (-1, 0, 0)], np.int64)
+ORDER = np.array([4, 3, 2, 1, 5, 6], np.int64)  # in which scikit-image peels the six sides
+
+
+def _adjacency() -> NDArray[np.int64]:
+    """Bit mask of the neighbours that are neighbours of each neighbour."""
+    near = np.abs(OFFSETS[:, None] - OFFSETS[None]).max(-1) <= 1
+    return np.asarray((near * (1 << np.arange(26))).sum(1))
+
+
+def _octants() -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Neighbours of each octant as bit numbers, and by how much a full centre changes 8 x the Euler number.
+
+    A closed cube, each of its faces, edges and corners belongs to the octants it touches in equal shares.
+    """
+    numbers = {tuple(offset): number for number, offset in enumerate(OFFSETS.tolist())}
+    corners = [(x, y, z) for x in (0, 1) for y in (0, 1) for z in (0, 1)]  # the first is the centre itself
+    bits = [
+        [numbers[sx * x, sy * y, sz * z] for x, y, z in corners[1:]]
+        for sx in (-1, 1)
+        for sy in (-1, 1)
+        for sz in (-1, 1)
+    ]
+    table = []
+    for code in range(128):
+        others = {corners[1 + bit] for bit in range(7) if code >> bit & 1}
+        table.append(_euler_share({*others, (0, 0, 0)}) - _euler_share(others))
+    return np.array(bits, np.int64), np.array(table, np.int64)
+
+
+def _euler_share(full: set[tuple[int, int, int]]) -> int:
+    """8 x what a 2 x 2 x 2 block adds to the Euler number of the union of its closed cubes."""
+    if not full:
+        return 0
+    edges = {(axis, voxel[axis]) for voxel in full for axis in range(3)}  # half edges, at the block's middle point
+    faces = {
+        (axis, *(voxel[other] for other in range(3) if other != axis)) for voxel in full for axis in range(3)
+    }  # quarter faces
+    return 8 - 4 * len(edges) + 2 * len(faces) - len(full)
+
+
+ADJACENCY = _adjacency()
+OCTANT_BITS, OCTANT_CHANGE = _octants()
+
+
+@njit(cache=True, nogil=True)
+def thin(mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Thin ``mask``, ``(X, Y, Z)`` in {0, 1}, one voxel of 0 all around, in place, and return it."""
+    size_y, size_z = mask.shape[1], mask.shape[2]
+    flat = mask.reshape(-1)
+    steps = np.empty(26, np.int64)
+    for number in range(26):
+        x, y, z = OFFSETS[number]
+        steps[number] = (x * size_y + y) * size_z + z
+    voxels = np.flatnonzero(flat)
+    candidates = np.empty(len(voxels), np.int64)
+    unchanged = 0
+    while unchanged < 6:
+        unchanged = 0
+        for border in ORDER:
+            x, y, z = BORDERS[border]
+            side = (x * size_y + y) * size_z + z
+            found = 0
+            for voxel in voxels:
+                if flat[voxel] and not flat[voxel + side]:
+                    near = _neighbours(flat, voxel, steps)
+                    if near & (near - 1) and _keeps_euler(near) and _is_simple(near):
+                        candidates[found] = voxel
+                        found += 1
+            changed = False
+            for voxel in candidates[
+                :found
+            ]:  # again, one after another: earlier ones may have changed the neighbourhood
+                if _is_simple(_neighbours(flat, voxel, steps)):
+                    flat[voxel] = 0
+                    changed = True
+            unchanged += not changed
+        voxels = voxels[flat[voxels] > 0]
+    return mask
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _neighbours(flat: NDArray[np.uint8], voxel: np.int64, steps: NDArray[np.int64]) -> np.int64:
+    """Return the full neighbours of ``voxel`` as bits."""
+    near = np.int64(0)
+    for number in range(26):
+        near |= np.int64(flat[voxel + steps[number]]) << number
+    return near
+
+
+@njit(cache=True, nogil=True)
+def _keeps_euler(near: np.int64) -> bool:
+    """Tell whether removing the centre leaves the Euler number as it is. A lone end (one neighbour) is kept before."""
+    change = 0
+    for octant in range(8):
+        code = 0
+        for place in range(7):
+            code |= (near >> OCTANT_BITS[octant, place] & 1) << place
+        change += OCTANT_CHANGE[code]
+    return change == 0
+
+
+@njit(cache=True, nogil=True)
+def _is_simple(near: np.int64) -> bool:
+    """Tell whether the full neighbours hang together without the centre; none at all counts as together."""
+    if near == 0:
+        return True
+    part = near & -near
+    while True:
+        grown = part
+        rest = part
+        for number in range(26):
+            if rest >> number & 1:
+                grown |= ADJACENCY[number] & near
+        if grown == part:
+            return part == near
+        part = grown
