@@ -31,7 +31,7 @@ def main() -> int:
     rounds = arguments.rounds or {"quick": 3, "full": 5}[arguments.size]
     rows = []
     for module, case in selected:
-        print(f"{module}: {case.name}, {case.size} ...", file=sys.stderr, flush=True)
+        print(f"{module}: {case.title} ...", file=sys.stderr, flush=True)
         rows += measure(module, arguments.size, case, rounds)
 
     print(header(arguments.size, rounds))

@@ -60,6 +60,11 @@ class Case:
     check: Callable[[Any, Any], str]
 
     @property
+    def title(self) -> str:
+        """What is done on what; names the case within its module."""
+        return f"{self.name}, {self.size}"
+
+    @property
     def variants(self) -> list[Variant]:
         """The peer, then ours."""
         return [self.peer, *self.ours]

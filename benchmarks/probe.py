@@ -1,6 +1,6 @@
 """First-call time and extra peak memory of one variant, in a process of its own.
 
-python -m benchmarks.probe MODULE SIZE CASE VARIANT     prints {"first_call_s": ..., "peak_mb": ...}
+python -m benchmarks.probe MODULE SIZE TITLE VARIANT     prints {"first_call_s": ..., "peak_mb": ...}
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ class Probe:
     peak_mb: float | None
 
 
-def probe(module: str, size: str, case: str, variant: str) -> Probe:
+def probe(module: str, size: str, title: str, variant: str) -> Probe:
     """Run one variant in a fresh process whose numba cache is empty."""
     with tempfile.TemporaryDirectory() as cache:
         answer = subprocess.run(
-            [sys.executable, "-m", "benchmarks.probe", module, size, case, variant],
+            [sys.executable, "-m", "benchmarks.probe", module, size, title, variant],
             cwd=Path(__file__).parents[1],
             env=os.environ | {"NUMBA_CACHE_DIR": cache},
             stdout=subprocess.PIPE,
@@ -41,12 +41,12 @@ def probe(module: str, size: str, case: str, variant: str) -> Probe:
     return Probe(**json.loads(answer.stdout.splitlines()[-1]))
 
 
-def _probe_here(module: str, size: str, case_name: str, variant_name: str) -> Probe:
+def _probe_here(module: str, size: str, title: str, variant_name: str) -> Probe:
     from .case import load_cases
     from .memory import extra_peak_mb
     from .timing import cpu_seconds
 
-    case = next(case for case in load_cases(module, size) if case.name == case_name)
+    case = next(case for case in load_cases(module, size) if case.title == title)
     variant = next(variant for variant in case.variants if variant.name == variant_name)
     data = case.prepare()
     first_call = cpu_seconds(lambda: variant.run(data))

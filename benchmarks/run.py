@@ -69,7 +69,7 @@ def measure(module: str, size: str, case: Case, rounds: int) -> list[Row]:
     equality = _compare(case, variants, data)
     seconds = interleave([functools.partial(variant.run, data) for variant in variants], rounds)
     del data
-    probes = [probe(module, size, case.name, variant.name) for variant in variants]
+    probes = [probe(module, size, case.title, variant.name) for variant in variants]
     bandwidth = copy_bandwidth()
     peer_mb = probes[0].peak_mb
 

@@ -27,13 +27,14 @@ CONTRAST_HU = 150.0  # blood has 30-50 HU without contrast, 250-600 in a coronar
 MYOCARDIUM_HU = 100.0  # with contrast; the border of the blood pool lies halfway to it
 COARSE_MM = 3.0  # voxel edge for the search: averages noise, ribs and vessels away
 DEPTH_MM = 10.0  # from the border of the blood pool to what counts as deep; excludes ribs, vertebrae, lung vessels
-MIN_DEEP_ML = 3.0  # connected; heart chambers have more than 30, a dense vertebra below 1
+MIN_DEEP_ML = 5.0  # connected; heart chambers have more than 20, the largest dense vertebra below 2
 HEART_ML = (60.0, 2000.0)  # plausible volume of blood pool; outside it the box is the whole volume
 REACH_MM = 80.0  # from the middle of the blood pool to its end; cuts the descending aorta and the arch off
-MARGIN_MM = 30.0  # from the blood pool to the box: myocardium and epicardial fat with the arteries
-# The blood of the right heart is often washed out, and then the right coronary artery lies up to 60 mm from the rest.
-# So the box is widened towards the right, the front and below until it has the size of a large heart.
-LARGE_HEART_MM = (160.0, 140.0, 130.0)  # right-left, front-back, top-bottom
+# From the blood pool to the box: myocardium and epicardial fat with the arteries. The blood of the right heart is often
+# washed out; its right border then lies up to 40 mm from the rest of the pool, its front up to 35 mm.
+MARGIN_RIGHT_MM, MARGIN_LEFT_MM = 45.0, 25.0
+MARGIN_FRONT_MM, MARGIN_BACK_MM = 40.0, 25.0
+MARGIN_ABOVE_MM, MARGIN_BELOW_MM = 20.0, 30.0
 
 
 class HeartRegion(NamedTuple):
@@ -66,9 +67,9 @@ def locate_heart(volume_hu: NDArray[np.float32], affine: NDArray[np.float64]) ->
     if not HEART_ML[0] <= opened.sum() * edges.prod() / 1000 <= HEART_ML[1]:
         return HeartRegion(_box(np.zeros(3, int), np.array(volume_hu.shape)), blood_hu)
     low, high = _extent_mm(opened, edges)
-    low, high = _widen(low, high, affine)
-    first = np.maximum(np.floor(low / spacing), 0).astype(int)
-    last = np.minimum(np.ceil(high / spacing), volume_hu.shape).astype(int)
+    before, after = _margins_mm(affine)
+    first = np.maximum(np.floor((low - before) / spacing), 0).astype(int)
+    last = np.minimum(np.ceil((high + after) / spacing), volume_hu.shape).astype(int)
     return HeartRegion(_box(first, last), blood_hu)
 
 
@@ -155,7 +156,8 @@ def _blood_pool(coarse: NDArray[np.float32], edges: NDArray[np.float64]) -> NDAr
         return None
     # once more at the border of this patient's blood, which dense marrow, liver and spleen do not reach
     threshold = max(CONTRAST_HU, (float(np.median(coarse[deep])) + MYOCARDIUM_HU) / 2)
-    return _distance(coarse > threshold, edges) >= DEPTH_MM
+    deeper = _distance(coarse > threshold, edges) >= DEPTH_MM
+    return deeper if deeper.any() else deep
 
 
 def _extent_mm(
@@ -169,17 +171,15 @@ def _extent_mm(
     return low, high
 
 
-def _widen(
-    low: NDArray[np.float64], high: NDArray[np.float64], affine: NDArray[np.float64]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Add the margin, then grow to a large heart towards the right, the front and below."""
-    low, high = low - MARGIN_MM, high + MARGIN_MM
+def _margins_mm(affine: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the margins at the first and at the last voxel of each array axis."""
+    towards = np.array([MARGIN_RIGHT_MM, MARGIN_FRONT_MM, MARGIN_ABOVE_MM])  # R, A, S
+    away = np.array([MARGIN_LEFT_MM, MARGIN_BACK_MM, MARGIN_BELOW_MM])
     orientation = nibabel.io_orientation(affine)  # type: ignore[no-untyped-call]
-    world_axes = orientation[:, 0].astype(int)  # 0, 1, 2 for an array axis that runs along right-left, front-back, up
-    directions = orientation[:, 1]  # 1 for one that runs to the right, the front, the top; else -1
-    grows_upwards = directions * np.array([1, 1, -1])[world_axes] > 0
-    lacking = np.maximum(np.array(LARGE_HEART_MM)[world_axes] - (high - low), 0)
-    return low - np.where(grows_upwards, 0, lacking), high + np.where(grows_upwards, lacking, 0)
+    world_axes = orientation[:, 0].astype(int)  # of each array axis
+    runs_towards = orientation[:, 1] > 0
+    towards, away = towards[world_axes], away[world_axes]
+    return np.where(runs_towards, away, towards), np.where(runs_towards, towards, away)
 
 
 def _box(first: NDArray[np.int_], last: NDArray[np.int_]) -> tuple[slice, slice, slice]:

@@ -160,23 +160,11 @@ def draw_plaques(
     plaques: list[Plaque] = []
     for branch, arc_mm in _draw_centres(rng, branches, count):
         calcified = bool(rng.random() < calcified_share)
-        if preset == "reference":
-            length_mm, sector_deg, depth = _reference_shape(rng, tree_mm)
-        else:
-            length_mm, sector_deg, depth = _clinical_shape(rng, calcified)
-        plaques.append(
-            Plaque(
-                branch=branch,
-                arc_mm=arc_mm,
-                length_mm=length_mm,
-                angle_deg=float(rng.uniform(0, 360)),
-                sector_deg=sector_deg,
-                depth=depth,
-                hu=float(rng.uniform(*(calcified_hu if calcified else soft_hu))),
-                calcified=calcified,
-                texture_sd_hu=_TEXTURE_SD_HU[calcified],
-            )
-        )
+        shape = _reference_shape(rng, tree_mm) if preset == "reference" else _clinical_shape(rng, calcified)
+        length_mm, sector_deg, depth = shape
+        angle_deg, hu = rng.uniform(0, 360), rng.uniform(*(calcified_hu if calcified else soft_hu))
+        texture_sd_hu = _TEXTURE_SD_HU[calcified]
+        plaques.append(Plaque(branch, arc_mm, length_mm, angle_deg, sector_deg, depth, hu, calcified, texture_sd_hu))
     return plaques
 
 

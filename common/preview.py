@@ -104,10 +104,10 @@ def preview_figure(
         title: heads the picture, before the figures.
 
     Returns:
-        ``(height, width, 3)``. With empty masks the whole volume is shown.
+        ``(height, width, 3)``. With empty masks the heart is shown, or the whole volume if it is not found.
 
     Raises:
-        ValueError: If shapes differ, or the volume has not three axes.
+        ValueError: If shapes differ, the volume has not three axes, or a shown voxel is not finite.
     """
     masks = {"prediction": prediction} | ({} if label is None else {"label": label})
     check_same_shape(image_hu=image_hu, **masks)
@@ -115,6 +115,8 @@ def preview_figure(
         raise ValueError(f"image_hu must be (X, Y, Z) with three spacings, got shape {image_hu.shape}, {spacing}")
     box = _box(prediction if label is None else prediction | label, image_hu, spacing)
     volume_hu = np.asarray(image_hu[box], np.float32)
+    if not np.isfinite([volume_hu.min(), volume_hu.max()]).all():  # NaN and infinity both come through
+        raise ValueError("image_hu has voxels that are NaN or infinite; replace them, for example by -1000 HU (air)")
     masks = {name: mask[box] for name, mask in masks.items()}
     if label is not None:
         masks["missed"] = _farther_than_tolerance(masks["label"], masks["prediction"], spacing)

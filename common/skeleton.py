@@ -76,7 +76,8 @@ def _neighbours(mask: NDArray[np.bool_], voxels: NDArray[np.int_]) -> NDArray[np
     padded = np.pad(mask, 1)
     numbers = np.full(padded.shape, len(voxels), np.int32)
     numbers[padded] = np.arange(len(voxels))
-    steps = np.ravel_multi_index(np.indices((3,) * mask.ndim).reshape(mask.ndim, -1), padded.shape)
+    cube = np.indices((3,) * mask.ndim).reshape(mask.ndim, -1)
+    steps = np.asarray(np.ravel_multi_index(tuple(cube), padded.shape))
     steps = np.delete(steps - steps[len(steps) // 2], len(steps) // 2)
     places = np.ravel_multi_index(tuple((voxels + 1).T), padded.shape)
     return np.asarray(numbers.reshape(-1)[places[:, None] + steps])
@@ -98,7 +99,8 @@ def _distance(neighbours: NDArray[np.int_], kept: NDArray[np.bool_]) -> NDArray[
     """Steps within the mask from each voxel to the nearest kept one; infinity where there is none."""
     distance = np.full(len(neighbours) + 1, np.inf)
     distance[-1] = -1  # outside: never entered
-    front, steps = np.flatnonzero(kept), 0
+    front: NDArray[np.int_] = np.flatnonzero(kept)
+    steps = 0
     while len(front):
         distance[front] = steps
         steps += 1

@@ -45,6 +45,12 @@ def check_weights(path: str | Path, network: nn.Module) -> None:
             raise ValueError(f"{path}: {name!r} holds NaN or infinite values: the training that wrote it diverged")
 
 
+def load_weights(path: str | Path, network: nn.Module) -> None:
+    """Load weights that pass :func:`check_weights` into ``network``, in place; raises what it raises."""
+    check_weights(path, network)
+    network.load_state_dict(_read(Path(path)))
+
+
 def keep_released(path: str | Path) -> None:
     """Copy released weights to ``<name>_released.pt`` beside them, before a training first overwrites them.
 

@@ -15,4 +15,7 @@ def kernel(function: Callable[..., Any]) -> Callable[..., Any]:
     goes by the file alone, and what was compiled under one name cannot be loaded where only the other one exists.
     """
     function.__qualname__ = f"{function.__module__}.{function.__qualname__}"
-    return njit(cache=True, nogil=True, error_model="numpy")(function)
+    try:
+        return njit(cache=True, nogil=True, error_model="numpy")(function)
+    except RuntimeError:  # no folder that could hold the cache may be written: compile in every process
+        return njit(nogil=True, error_model="numpy")(function)

@@ -124,5 +124,5 @@ def _is_simple(near: np.int64) -> bool:
             if rest >> number & 1:
                 grown |= ADJACENCY[number] & near
         if grown == part:
-            return part == near
+            return bool(part == near)
         part = grown

@@ -23,6 +23,8 @@ from .vessels import OSTIUM_MM, lumen_truth, ostium_distance, render_vessels
 
 Range = tuple[float, float]
 
+_MOTION_SHARE = {9: 1.0, 14: 0.8, 10: 0.5, 11: 0.5, 3: 0.7}  # by branch id: the atrioventricular grooves move most
+
 
 @dataclass(frozen=True)
 class Difficulty:
@@ -99,7 +101,7 @@ def draw_protocol(difficulty: Difficulty, rng: np.random.Generator) -> Protocol:
     """Draw the quality of one scan."""
     count = int(rng.integers(0, difficulty.steps + 1))
     if difficulty.steps == 1:
-        count = int(rng.random() < 0.3)
+        count = int(rng.random() < 0.3)  # most good scans have none
     heights = rng.uniform(0.2, 0.8, count)
     moves = rng.uniform(-1, 1, (count, 2)) * difficulty.step_mm
     steps = [
@@ -117,7 +119,10 @@ def draw_protocol(difficulty: Difficulty, rng: np.random.Generator) -> Protocol:
 
 
 def draw_tree_plaques(branches: Sequence[Branch], difficulty: Difficulty, rng: np.random.Generator) -> list[Plaque]:
-    """Draw plaques whose arc lengths count from the ostium, none beyond the difficulty's greatest stenosis."""
+    """Draw plaques whose arc lengths count from the ostium, none beyond the difficulty's greatest stenosis.
+
+    Where a plaque reaches into a bifurcation, the lumen of the other branch stays free, in image and label alike.
+    """
     starts = ostium_distance(branches)
     walls = [PlaqueBranch(b.arc_mm + start, b.radius_mm) for b, start in zip(branches, starts, strict=True)]
     count = int(rng.integers(difficulty.plaques[0], difficulty.plaques[1] + 1))
@@ -189,8 +194,7 @@ def paint_coronaries(
     ]
     direction = rng.normal(size=3)
     direction *= protocol.motion_mm / np.linalg.norm(direction)
-    share = {9: 1.0, 14: 0.8, 10: 0.5, 11: 0.5, 3: 0.7}
-    motion = [direction * share.get(b.label, 0.35) for b in tree.branches]
+    motion = [direction * _MOTION_SHARE.get(b.label, 0.35) for b in tree.branches]
     for vessels, own, hu, path in ((tree.veins, (), values, None), (tree.branches, plaques, arteries, motion)):
         if vessels:
             part = render_vessels(vessels, own, grid, hu, 45.0, rng, path)

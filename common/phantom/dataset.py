@@ -19,14 +19,13 @@ from tqdm import tqdm
 from ..centerline import BRANCH_LABELS, write_json, write_vtp
 from ..files import check_writable, replacing
 from ..plaque import Plaque
+from .anatomy import Anatomy, draw_anatomy
 from .background import fit_tree, read_background, render_on
 from .canvas import ScanGrid
 from .ccta import DIFFICULTIES, Protocol, Scan, draw_protocol, draw_tree_plaques, render_ccta
 from .framing import draw_grid
-from .heart import HEART_LABELS, Heart, draw_heart
+from .heart import HEART_LABELS
 from .records import grid_record, heart_record, thorax_record, tree_record
-from .thorax import Thorax, draw_thorax
-from .tree import CoronaryTree, draw_tree
 
 VERSION = 1
 """Rises when the same seed gives other images or labels."""
@@ -57,22 +56,6 @@ class Request:
     def rng(self, purpose: int) -> np.random.Generator:
         """Return the random numbers for one purpose, which depend on seed and number only."""
         return np.random.default_rng([self.seed, self.number, purpose])
-
-
-@dataclass(frozen=True)
-class Anatomy:
-    """One person: everything that all modalities share."""
-
-    heart: Heart
-    thorax: Thorax
-    tree: CoronaryTree
-
-
-def draw_anatomy(rng: np.random.Generator) -> Anatomy:
-    """Draw a heart with its coronary tree and the chest around it."""
-    heart = draw_heart(rng)
-    tree = draw_tree(heart, rng)
-    return Anatomy(heart, draw_thorax(heart, rng), tree)
 
 
 def write_dataset(
@@ -198,11 +181,11 @@ def _checked_request(
         raise ValueError(f"modality must be 'ccta', got {modality!r}")
     if difficulty not in DIFFICULTIES:
         raise ValueError(f"difficulty must be one of {', '.join(DIFFICULTIES)}, got {difficulty!r}")
-    if shape is not None and (len(tuple(shape)) != 3 or min(shape) < 16 or any(int(v) != v for v in shape)):
+    sizes = _numbers(shape)
+    if shape is not None and (len(sizes) != 3 or min(sizes) < 16 or any(v % 1 for v in sizes)):
         raise ValueError(f"shape must be three whole numbers of at least 16 voxels, such as 160,160,128, got {shape!r}")
-    if isinstance(spacing, (int, float)):
-        spacing = (float(spacing),) * 3
-    if spacing is not None and (len(tuple(spacing)) != 3 or not all(0.1 <= v <= 5 for v in spacing)):
+    edges = _numbers(spacing) * (3 if isinstance(spacing, (int, float)) else 1)
+    if spacing is not None and (len(edges) != 3 or not all(0.1 <= v <= 5 for v in edges)):
         raise ValueError(f"spacing must be one or three numbers from 0.1 to 5 mm, such as 0.4,0.4,0.5, got {spacing!r}")
     if orientation is not None and sorted(_axis(v) for v in orientation.upper()) != [0, 1, 2]:
         raise ValueError(f"orientation must name three different axes, such as RAS or LPS, got {orientation!r}")
@@ -214,13 +197,20 @@ def _checked_request(
         seed=int(seed),
         number=0,
         modality=modality,
-        shape=None if shape is None else (int(shape[0]), int(shape[1]), int(shape[2])),
-        spacing=None if spacing is None else (float(spacing[0]), float(spacing[1]), float(spacing[2])),
+        shape=(int(sizes[0]), int(sizes[1]), int(sizes[2])) if sizes else None,
+        spacing=(edges[0], edges[1], edges[2]) if edges else None,
         difficulty=difficulty,
         orientation=None if orientation is None else orientation.upper(),
         background=None if background is None else str(background),
         heart_mask=None if heart_mask is None else str(heart_mask),
     )
+
+
+def _numbers(value: object) -> list[float]:
+    """Return a number or a sequence of numbers as a list, an empty one for anything else."""
+    values = value if isinstance(value, Sequence) else [value]
+    numbers = [float(v) for v in values if isinstance(v, (int, float))]
+    return numbers if len(numbers) == len(values) else []
 
 
 def _axis(letter: str) -> int:

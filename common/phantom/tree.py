@@ -19,7 +19,7 @@ from .surface import SurfaceGrid
 from .veins import draw_veins
 
 DOMINANCE = {"right": 0.85, "left": 0.11, "co": 0.04}
-"""Which artery feeds the posterior wall, and how often (survey of 1600 sides, see the project's documentation)."""
+"""Which artery feeds the posterior wall, and how often. Source: the 1600 sides of ImageCAS-X, as the next two."""
 RAMUS_SHARE = 0.25
 ABSENT_LEFT_MAIN_SHARE = 0.014
 
@@ -86,6 +86,29 @@ class _Builder:
 
     def left(self, dominance: str, ramus: bool, left_main: bool) -> None:
         """Draw the left coronary artery."""
+        lad, lcx = self._left_trunks(dominance, ramus, left_main)
+        rng = self.rng
+        marks = [rng.uniform(18, 34), rng.uniform(44, 66), rng.uniform(74, 92)]
+        diagonals = ((4, 0.97, 52, 0.72), (5, 0.8, 42, 0.7), (14, 0.35, 26, 0.6))
+        for mark, (label, chance, length, share) in zip(marks, diagonals, strict=True):
+            if rng.random() < chance:
+                self.sprout(lad, mark, label, self._goal(0.85, 0.55), length, share)
+        first = rng.uniform(16, 32)
+        second_mark = first + rng.uniform(18, 32)
+        for mark, label, chance, length, share in ((first, 6, 0.95, 55, 0.82), (second_mark, 7, 0.62, 42, 0.74)):
+            if rng.random() < chance:
+                self.sprout(lcx, mark, label, self._goal(0.95, 0.2), length, share)
+        end = self.sprouts[lcx].points[-1]
+        last = len(self.sprouts[lcx].points) - 1
+        if dominance == "left":
+            self.add(pda_course(self.surface, self.heart.scale, end, rng), 12, lcx, last, 1.0)
+            before_end = rng.uniform(14, 24)
+            self.sprout(lcx, arc_length(self.sprouts[lcx].points)[-1] - before_end, 13, self._goal(0.95, 0.1), 42, 0.75)
+        elif dominance == "co":
+            self.sprout(lcx, arc_length(self.sprouts[lcx].points)[-1] - 4, 13, self._goal(0.95, 0.1), 42, 0.8)
+
+    def _left_trunks(self, dominance: str, ramus: bool, left_main: bool) -> tuple[int, int]:
+        """Draw stem, LAD, LCx and intermediate branch; return the indices of LAD and LCx."""
         rng = self.rng
         ostium = self.ostium("left_sinus", np.array([0.70, 0.60, 0.38]) + rng.normal(0, 0.06, 3))
         fork = np.array([20.0, 32.0, -8.0]) * self.heart.scale
@@ -115,24 +138,7 @@ class _Builder:
             goal = self._goal(0.9, 0.32)
             points = self.side(start, np.array([0.85, 0.15, 0.5]), goal, rng.normal(50, 12), clear_mm=15)
             self.keep(points, 8, parent if left_main else lad, at if left_main else 0, rng.normal(0.6, 0.08))
-        marks = [rng.uniform(18, 34), rng.uniform(44, 66), rng.uniform(74, 92)]
-        diagonals = ((4, 0.97, 52, 0.72), (5, 0.8, 42, 0.7), (14, 0.35, 26, 0.6))
-        for mark, (label, chance, length, share) in zip(marks, diagonals, strict=True):
-            if rng.random() < chance:
-                self.sprout(lad, mark, label, self._goal(0.85, 0.55), length, share)
-        first = rng.uniform(16, 32)
-        second_mark = first + rng.uniform(18, 32)
-        for mark, label, chance, length, share in ((first, 6, 0.95, 55, 0.82), (second_mark, 7, 0.62, 42, 0.74)):
-            if rng.random() < chance:
-                self.sprout(lcx, mark, label, self._goal(0.95, 0.2), length, share)
-        end = self.sprouts[lcx].points[-1]
-        last = len(self.sprouts[lcx].points) - 1
-        if dominance == "left":
-            self.add(pda_course(self.surface, self.heart.scale, end, rng), 12, lcx, last, 1.0)
-            before_end = rng.uniform(14, 24)
-            self.sprout(lcx, arc_length(self.sprouts[lcx].points)[-1] - before_end, 13, self._goal(0.95, 0.1), 42, 0.75)
-        elif dominance == "co":
-            self.sprout(lcx, arc_length(self.sprouts[lcx].points)[-1] - 4, 13, self._goal(0.95, 0.1), 42, 0.8)
+        return lad, lcx
 
     def right(self, dominance: str) -> None:
         """Draw the right coronary artery."""

@@ -7,6 +7,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+
 from common.centerline import BRANCH_LABELS, Branch, write_json, write_vtp
 
 

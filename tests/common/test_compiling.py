@@ -17,6 +17,18 @@ def double(number):
 STUB = "__path__ = [{folder!r}]"
 
 
+def test_without_a_writable_folder_nothing_is_cached(monkeypatch):
+    compiling = pytest.importorskip("common.accelerated.compiling", reason="needs numba", exc_type=ImportError)
+
+    def njit(cache=False, **_):
+        if cache:
+            raise RuntimeError("cannot cache function: no locator available")
+        return lambda function: function
+
+    monkeypatch.setattr(compiling, "njit", njit)
+    assert compiling.kernel(lambda: 42)() == 42
+
+
 @pytest.mark.slow
 def test_a_kernel_cached_under_one_package_name_runs_under_another(tmp_path):
     pytest.importorskip("numba")

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.ndimage import label as components
+
 from common.centerline import Branch
+from common.phantom.anatomy import draw_anatomy
 from common.phantom.canvas import Canvas, ScanGrid
 from common.phantom.ccta import DIFFICULTIES, Protocol, blur, draw_protocol, draw_tree_plaques, render_ccta
-from common.phantom.dataset import draw_anatomy
 from common.phantom.framing import draw_grid
 from common.phantom.heart import HEART_LABELS
 from common.phantom.shapes import Ellipsoid, Tube
 from common.phantom.vessels import LABEL_REACH, lumen_truth, render_vessels
 from common.plaque import Plaque
-from scipy.ndimage import label as components
 
 CALM = Protocol(noise_hu=0.0, aorta_hu=400.0, fall_per_cm=0.03, psf_mm=0.5, vein_contrast=0.3, motion_mm=0.0, steps=())
 
@@ -46,7 +47,9 @@ def test_a_vessel_adds_contrast_in_proportion_to_its_cross_section(direction, ra
     grid = grid_of((56, 56, 56), 0.4)
     vessel = straight(radius_mm, direction)
     wall_hu, lumen_hu = 0.0, 300.0
-    part = render_vessels([vessel], (), grid, [np.full(len(vessel.points), lumen_hu)], wall_hu, np.random.default_rng(0))
+    part = render_vessels(
+        [vessel], (), grid, [np.full(len(vessel.points), lumen_hu)], wall_hu, np.random.default_rng(0)
+    )
     volume = (part.cover * part.hu).sum() / lumen_hu * 0.4**3
     ends = 4 / 3 * np.pi * radius_mm**3  # two round caps
     assert volume == pytest.approx(np.pi * radius_mm**2 * vessel.length_mm + ends, rel=0.12)
@@ -149,7 +152,9 @@ def test_solids_are_painted_with_half_filled_borders():
         pytest.param(Ellipsoid((0, 0, 0), (3, 3, 3)), (0, 0, 2), -1, id="inside a ball"),
         pytest.param(Ellipsoid((0, 0, 0), (3, 3, 8), 2), (0, 0, -4), 2, id="below an egg"),
         pytest.param(Tube(np.array([[0, 0, 0], [10.0, 0, 0]]), np.array([1.0, 3.0])), (5, 6, 0), 4, id="beside a cone"),
-        pytest.param(Tube(np.array([[0, 0, 0], [10.0, 0, 0]]), np.array([1.0, 1.0])), (-3, 0, 0), 2, id="before a tube"),
+        pytest.param(
+            Tube(np.array([[0, 0, 0], [10.0, 0, 0]]), np.array([1.0, 1.0])), (-3, 0, 0), 2, id="before a tube"
+        ),
     ],
 )
 def test_distances_are_signed_and_in_mm(solid, point, distance):

@@ -7,12 +7,14 @@ import json
 import nibabel
 import numpy as np
 import pytest
-from common.phantom.background import read_background
-from common.phantom.dataset import draw_anatomy, write_dataset
-from common.phantom.framing import draw_grid
 from scipy.ndimage import map_coordinates
 
-SMALL = {"shape": (64, 64, 48), "spacing": (1.2, 1.2, 1.5)}
+from common.phantom.anatomy import draw_anatomy
+from common.phantom.background import read_background
+from common.phantom.dataset import write_dataset
+from common.phantom.framing import draw_grid
+
+SMALL = {"shape": (56, 56, 40), "spacing": (1.6, 1.6, 1.9)}
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +46,7 @@ def test_all_volumes_of_a_case_share_geometry_and_agree(folder):
         label, label_file = volume(folder, "labels", case)
         branches, _ = volume(folder, "branches", case)
         heart, heart_file = volume(folder, "hearts", case)
-        assert image.shape == label.shape == branches.shape == heart.shape == (64, 64, 48)
+        assert image.shape == label.shape == branches.shape == heart.shape == SMALL["shape"]
         np.testing.assert_array_equal(file.affine, label_file.affine)
         np.testing.assert_array_equal(file.affine, heart_file.affine)
         assert (image.dtype, label.dtype) == (np.int16, np.uint8)
@@ -80,9 +82,7 @@ def test_the_centerline_lies_in_the_label(folder):
 def test_a_case_depends_on_seed_and_number_only(folder, tmp_path):
     write_dataset(tmp_path, cases=1, seed=4, **SMALL)
     for kind in ("images", "labels", "branches", "hearts"):
-        np.testing.assert_array_equal(
-            volume(tmp_path, kind, "ccta_4_0000")[0], volume(folder, kind, "ccta_4_0000")[0]
-        )
+        np.testing.assert_array_equal(volume(tmp_path, kind, "ccta_4_0000")[0], volume(folder, kind, "ccta_4_0000")[0])
     assert not np.array_equal(volume(folder, "labels", "ccta_4_0000")[0], volume(folder, "labels", "ccta_4_0001")[0])
 
 
@@ -109,7 +109,7 @@ def test_an_interrupted_run_goes_on_and_other_arguments_start_anew(tmp_path):
 def test_the_stored_orientation_does_not_change_the_person(tmp_path):
     volumes = []
     for axes in ("RAS", "PIR"):
-        write_dataset(tmp_path / axes, cases=1, seed=2, shape=(80, 80, 80), spacing=1.5, orientation=axes)
+        write_dataset(tmp_path / axes, cases=1, seed=2, shape=(48, 48, 48), spacing=2.5, orientation=axes)
         file = nibabel.load(tmp_path / axes / "hearts" / "ccta_2_0000.nii.gz")
         codes = nibabel.aff2axcodes(file.affine)
         assert "".join(codes) == axes
@@ -151,6 +151,8 @@ def test_a_small_volume_is_placed_on_the_arteries():
         ({"difficulty": "extreme"}, "difficulty must be one of easy, default, hard, got 'extreme'"),
         ({"shape": (64, 64)}, "shape must be three whole numbers"),
         ({"shape": (64, 64, 4)}, "at least 16 voxels"),
+        ({"shape": 64}, "such as 160,160,128, got 64"),
+        ({"shape": "64x64x64"}, "such as 160,160,128, got '64x64x64'"),
         ({"spacing": (0.5, 0.5, -1)}, "spacing must be one or three numbers"),
         ({"orientation": "RAR"}, "three different axes.*'RAR'"),
         ({"validation": 0.7, "test": 0.5}, "shares of the cases below 1"),

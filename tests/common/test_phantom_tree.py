@@ -6,11 +6,12 @@ from collections import defaultdict
 
 import numpy as np
 import pytest
+from scipy.spatial import cKDTree
+
 from common.phantom.courses import arc_length
 from common.phantom.heart import draw_heart
 from common.phantom.radii import Sprout, branch_radii
 from common.phantom.tree import draw_tree
-from scipy.spatial import cKDTree
 
 NAMES = {1: "LM", 2: "LAD", 3: "LCx", 4: "D1", 5: "D2", 6: "OM1", 7: "OM2", 8: "IM", 9: "RCA", 10: "R-PDA", 11: "R-PLA"}
 

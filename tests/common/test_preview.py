@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from common.grids import read_grid
 from common.preview import FALSE, MISSED, PREDICTION, TRUTH, preview, preview_figure
 
 SHAPE, SPACING = (60, 60, 60), (1.0, 1.0, 1.0)
@@ -129,38 +130,30 @@ def write(folder, name, array, affine):
 
 
 def test_the_picture_does_not_depend_on_the_orientation_or_format_of_the_files(tmp_path, image_hu):
-    label, pred = ball((30, 46, 30), 6), ball((32, 44, 34), 6)
+    arrays = [image_hu.astype(np.int16), *(ball(c, 6).astype(np.uint8) for c in ((32, 44, 34), (30, 46, 30)))]
     affine = np.diag([1.0, 1.0, 1.5, 1.0])
-    flipped = affine @ np.array([[-1, 0, 0, 59], [0, -1, 0, 59], [0, 0, 1, 0], [0, 0, 0, 1]])
+    turned = affine @ np.array([[-1, 0, 0, 59], [0, -1, 0, 59], [0, 0, 1, 0], [0, 0, 0, 1]])  # LPS
+    names = ("case", "pred", "label")
+    for folder in ("ras", "lps", "nrrd", "mha", "out"):
+        (tmp_path / folder).mkdir()
+    for name, array in zip(names, arrays, strict=True):
+        write(tmp_path / "ras", f"{name}.nii.gz", array, affine)
+        path = write(tmp_path / "lps", f"{name}.nii.gz", array[::-1, ::-1], turned)
+        for suffix in ("nrrd", "mha"):
+            itk.imwrite(itk.imread(path), str(tmp_path / suffix / f"{name}.{suffix}"))
     pictures = []
-    for case, matrix in (("ras", affine), ("lps", flipped)):
-        folder = tmp_path / case
-        folder.mkdir()
-        step = -1 if case == "lps" else 1
-        volumes = {"image": image_hu.astype(np.int16), "pred": pred.astype(np.uint8), "label": label.astype(np.uint8)}
-        paths = {key: write(folder, "case.nii.gz" if key == "image" else f"{key}.nii.gz", volume[::step, ::step], matrix)
-                 for key, volume in volumes.items()}  # fmt: skip
-        preview(paths["image"], paths["pred"], str(folder / "new" / "out.png"), label=paths["label"])
-        pictures.append(np.asarray(Image.open(folder / "new" / "out.png")))
-        assert [path.name for path in (folder / "new").iterdir()] == ["out.png"]
-    for suffix in ("nrrd", "mha"):
-        copies = []
-        for key in ("case", "pred", "label"):
-            copies.append(str(tmp_path / f"{key}.{suffix}"))
-            (tmp_path / suffix).mkdir(exist_ok=True)
-            copies[-1] = str(tmp_path / suffix / f"{key}.{suffix}")
-            itk.imwrite(itk.imread(str(tmp_path / "lps" / f"{key}.nii.gz")), copies[-1])
-        preview(copies[0], copies[1], str(tmp_path / f"{suffix}.png"), label=copies[2])
-        pictures.append(np.asarray(Image.open(tmp_path / f"{suffix}.png")))
+    for folder, suffix in (("ras", "nii.gz"), ("lps", "nii.gz"), ("nrrd", "nrrd"), ("mha", "mha")):
+        image, pred, label = (str(tmp_path / folder / f"{name}.{suffix}") for name in names)
+        preview(image, pred, str(tmp_path / "out" / f"{folder}.png"), label=label)
+        pictures.append(np.asarray(Image.open(tmp_path / "out" / f"{folder}.png")))
     assert all(np.array_equal(pictures[0], other) for other in pictures[1:])
+    assert len(list((tmp_path / "out").iterdir())) == 4  # no temporary file is left
 
 
 def test_a_dicom_series_with_a_mask_on_its_grid(tmp_path):
     series = DATA / "ct_noncontrast" / "A0002_8mm_B40f"
     if not series.is_dir():
         pytest.skip(f"no DICOM series in {DATA}; set CORONARY_DATA")
-    from common.grids import read_grid
-
     grid = read_grid(series)
     mask = np.zeros(grid.shape, np.uint8)
     mask[240:260, 250:270, 12:16] = 1
@@ -173,7 +166,7 @@ def test_bad_input_is_named(tmp_path, image_hu):
     moved = write(tmp_path, "moved.nii.gz", image_hu, np.diag([2.0, 1, 1, 1]))
     with pytest.raises(ValueError, match=r"moved.nii.gz does not lie on .*image.nii.gz"):
         preview(image, moved, str(tmp_path / "out.png"))
-    with pytest.raises(FileNotFoundError, match="no file .*absent.nii.gz"):
+    with pytest.raises(FileNotFoundError, match=r"no file .*absent.nii.gz"):
         preview(image, str(tmp_path / "absent.nii.gz"), str(tmp_path / "out.png"))
     with pytest.raises(ValueError, match=r"out must end in .png, got out.jpg"):
         preview(image, image, "out.jpg")
@@ -181,3 +174,5 @@ def test_bad_input_is_named(tmp_path, image_hu):
         preview_figure(image_hu, SPACING, np.zeros((5, 5, 5), bool))
     with pytest.raises(ValueError, match=r"image_hu must be \(X, Y, Z\)"):
         preview_figure(np.zeros((5, 5)), (1, 1), np.zeros((5, 5), bool))
+    with pytest.raises(ValueError, match="NaN or infinite"):
+        preview_figure(np.full(SHAPE, np.nan), SPACING, ball((30, 30, 30)))

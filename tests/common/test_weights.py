@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from common.weights import check_weights, halve_weights, keep_released
+from common.weights import check_weights, halve_weights, keep_released, load_weights
 
 
 @pytest.fixture
@@ -23,6 +23,14 @@ def test_fitting_weights_pass_and_the_network_stays_as_it_is(path, network):
     torch.save({"model": nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2)).state_dict()}, path)
     check_weights(path, network)
     assert torch.equal(network[0].weight, before)
+
+
+def test_loaded_weights_are_those_of_the_file(path, network):
+    fresh = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2))
+    halve_weights(path, path)
+    load_weights(path, fresh)
+    assert torch.allclose(fresh[0].weight, network[0].weight, rtol=1e-3, atol=1e-6)
+    assert fresh[0].weight.dtype == torch.float32
 
 
 def test_missing_weights_are_never_replaced_by_random_ones(tmp_path, network):
