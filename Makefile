@@ -1,22 +1,34 @@
-# make demo | test | check | bench; IMAGE=/path/scan.nii.gz makes the demo segment that scan instead of phantoms.
+# make demo | test | check | bench. Each sets up .venv on its first call.
+# make demo IMAGE=/path/scan.nii.gz segments your own scan.
 PYTHON ?= python3
-export OMP_NUM_THREADS ?= $(shell nproc 2>/dev/null || echo 2)
-BIN := .venv/bin
+RUN := $(CURDIR)/.venv/bin/python -W ignore
+CASES ?= 3
+SEED ?= 90000# no training has used it
 
 .PHONY: demo test check bench
+ifdef IMAGE
 demo: .venv/ready
-	PYTHON=$(BIN)/python IMAGE="$(IMAGE)" bash demo.sh
+	cd bundles/casnet_bundle && $(RUN) -m monai.bundle run --config_file configs/inference.yaml --image "$(abspath $(IMAGE))" --output_dir $(CURDIR)/demo/masks
+	$(RUN) -m common preview "$(IMAGE)" demo/masks demo
+else
+demo: .venv/ready
+	$(RUN) -m common phantom demo/data --cases $(CASES) --seed $(SEED) --validation 0 --test 1 --workers 2
+	cd bundles/casnet_bundle && $(RUN) -m monai.bundle run --config_file configs/inference.yaml --dataset_dir $(CURDIR)/demo/data/images --output_dir $(CURDIR)/demo/masks --overlap 0.25
+	$(RUN) -m common evaluate demo/masks demo/data/labels demo && mv demo/summary.json demo/metrics.json
+	$(RUN) -m common preview demo/data/images demo/masks demo --label demo/data/labels
+endif
+	@echo "Look at demo/*.png"
 
 test: .venv/ready
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m "not slow"
+	OMP_NUM_THREADS=1 $(RUN) -m pytest -q -m "not slow"
 
 check: .venv/ready
-	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
+	.venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/mypy
 
 bench: .venv/ready
-	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks --size full
+	OMP_NUM_THREADS=1 $(RUN) -m benchmarks --size full
 
 .venv/ready: pyproject.toml
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet -e ".[dev]"
+	.venv/bin/python -m pip install --quiet --editable ".[dev]"
 	touch $@

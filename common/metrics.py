@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -18,10 +19,11 @@ from torch import Tensor
 
 from .calibre import diameters_mm, voxel_lengths_mm
 from .checks import check_same_shape
-from .components import foreground_box, label_components
+from .components import foreground_box
 from .skeleton import skeletonize
 from .surface import assd_mm, hd95_mm, nsd, surface_distances
 from .topology import betti_numbers
+from .voxels import Voxels
 
 Mask = NDArray[np.bool_]
 
@@ -61,28 +63,20 @@ def score_case(prediction: Mask, label: Mask, spacing: Sequence[float]) -> dict[
     prediction, label = np.asarray(prediction, dtype=bool), np.asarray(label, dtype=bool)
     _check(prediction, label, spacing)
     diagonal_mm = float(np.linalg.norm(np.multiply(label.shape, spacing)))
-    prediction, label = _crop(prediction, label)
+    case = _sparse(prediction, label)
     voxel_mm3 = float(np.prod(spacing))
     return (
-        _overlap_scores(prediction, label)
-        | _centerline_scores(prediction, label, spacing)
-        | _surface_scores(prediction, label, spacing, diagonal_mm)
-        | _component_scores(prediction, label, voxel_mm3)
+        _overlap_scores(case)
+        | _cldice_scores(case)
+        | _length_scores(case, spacing)
+        | _recall_by_diameter(case, spacing)
+        | _surface_scores(case, spacing, diagonal_mm)
+        | _component_scores(case, voxel_mm3)
         | {
-            "prediction_volume_mm3": np.count_nonzero(prediction) * voxel_mm3,
-            "label_volume_mm3": np.count_nonzero(label) * voxel_mm3,
+            "prediction_volume_mm3": len(case.prediction) * voxel_mm3,
+            "label_volume_mm3": len(case.label) * voxel_mm3,
         }
     )
-
-
-def dice(prediction: Mask, label: Mask) -> float:
-    """Return twice the common voxels over the voxels of both masks; two empty masks score 1.
-
-    Args:
-        prediction: mask, ``(H, W)`` or ``(X, Y, Z)``.
-        label: reference mask, same shape.
-    """
-    return _overlap_scores(prediction, label)["dice"]
 
 
 def cldice(prediction: Mask, label: Mask) -> float:
@@ -98,7 +92,7 @@ def cldice(prediction: Mask, label: Mask) -> float:
     Source:
         Shit et al., "clDice", CVPR 2021, https://arxiv.org/abs/2003.07311, with the skeletons thinned, not soft.
     """
-    return _cldice_scores(prediction, label, skeletonize(prediction), skeletonize(label))["cldice"]
+    return _cldice_scores(_sparse(prediction, label))["cldice"]
 
 
 class ClDiceMetric(CumulativeIterationMetric):
@@ -123,6 +117,25 @@ class ClDiceMetric(CumulativeIterationMetric):
         return mean
 
 
+class _Case(NamedTuple):
+    """The voxels of two masks in their common box, and of their skeletons."""
+
+    prediction: Voxels
+    label: Voxels
+    thin_prediction: Voxels
+    thin_label: Voxels
+
+    @property
+    def any_empty(self) -> bool:
+        """Whether a mask is empty, so that the score is :attr:`empty_score`."""
+        return len(self.prediction) == 0 or len(self.label) == 0
+
+    @property
+    def empty_score(self) -> float:
+        """1 if both masks are empty, 0 if one of them is."""
+        return float(len(self.prediction) == len(self.label))
+
+
 def _check(prediction: Mask, label: Mask, spacing: Sequence[float]) -> None:
     check_same_shape(prediction=prediction, label=label)
     if label.ndim not in (2, 3):
@@ -131,91 +144,91 @@ def _check(prediction: Mask, label: Mask, spacing: Sequence[float]) -> None:
         raise ValueError(f"spacing must be {label.ndim} lengths in mm above 0, one for each axis, got {list(spacing)}")
 
 
-def _crop(prediction: Mask, label: Mask) -> tuple[Mask, Mask]:
-    """Cut both masks to the box that holds them, in memory order; vessels fill a small part of a volume."""
+def _sparse(prediction: Mask, label: Mask) -> _Case:
+    """Thin both masks, and list the voxels in the box that holds them; vessels fill a small part of a volume."""
     boxes = [box for box in (foreground_box(prediction), foreground_box(label)) if box is not None]
     ranges = zip(*boxes, strict=True) if boxes else [(slice(0, 1),)] * label.ndim
     box = tuple(slice(min(s.start for s in sides), max(s.stop for s in sides)) for sides in ranges)
-    return np.ascontiguousarray(prediction[box]), np.ascontiguousarray(label[box])
+    masks = prediction[box], label[box]
+    ours, theirs = Voxels(masks[0]), Voxels(masks[1])
+    return _Case(ours, theirs, ours.subset(skeletonize(masks[0])), theirs.subset(skeletonize(masks[1])))
 
 
-def _overlap_scores(prediction: Mask, label: Mask) -> dict[str, float]:
-    predicted, true = np.count_nonzero(prediction), np.count_nonzero(label)
-    if predicted == 0 or true == 0:
-        return dict.fromkeys(("dice", "precision", "recall"), float(predicted == true))
-    common = np.count_nonzero(prediction & label)
-    return {"dice": 2 * common / (predicted + true), "precision": common / predicted, "recall": common / true}
+def _overlap_scores(case: _Case) -> dict[str, float]:
+    names = ("dice", "precision", "recall")
+    if case.any_empty:
+        return dict.fromkeys(names, case.empty_score)
+    common = case.label.count_in(case.prediction)
+    predicted, true = len(case.prediction), len(case.label)
+    return dict(zip(names, (2 * common / (predicted + true), common / predicted, common / true), strict=True))
 
 
-def _cldice_scores(prediction: Mask, label: Mask, thin_prediction: Mask, thin_label: Mask) -> dict[str, float]:
-    if not prediction.any() or not label.any():
-        same = float(prediction.any() == label.any())
-        return dict.fromkeys(("cldice", "topology_precision", "topology_sensitivity"), same)
-    precision = float(label[thin_prediction].mean())
-    sensitivity = float(prediction[thin_label].mean())
+def _cldice_scores(case: _Case) -> dict[str, float]:
+    names = ("cldice", "topology_precision", "topology_sensitivity")
+    if case.any_empty:
+        return dict.fromkeys(names, case.empty_score)
+    precision = case.thin_prediction.count_in(case.label) / len(case.thin_prediction)
+    sensitivity = case.thin_label.count_in(case.prediction) / len(case.thin_label)
+    mean = 2 * precision * sensitivity / max(precision + sensitivity, 1e-12)
+    return dict(zip(names, (mean, precision, sensitivity), strict=True))
+
+
+def _length_scores(case: _Case, spacing: Sequence[float]) -> dict[str, float]:
+    lengths = voxel_lengths_mm(case.thin_label, spacing)
+    hit = case.prediction.inside[case.thin_label.places]
+    weights = lengths if lengths.any() else None  # a label of single voxels has no length; then its voxels count
+    share = case.empty_score if case.any_empty else float(np.average(hit, weights=weights))
     return {
-        "cldice": 2 * precision * sensitivity / max(precision + sensitivity, 1e-12),
-        "topology_precision": precision,
-        "topology_sensitivity": sensitivity,
-    }
-
-
-def _surface_scores(prediction: Mask, label: Mask, spacing: Sequence[float], diagonal_mm: float) -> dict[str, float]:
-    shares = [f"nsd_{tolerance:g}mm" for tolerance in NSD_TOLERANCES_MM]
-    if not prediction.any() or not label.any():
-        same = bool(prediction.any() == label.any())
-        return dict.fromkeys(("hd95_mm", "assd_mm"), 0.0 if same else diagonal_mm) | dict.fromkeys(shares, float(same))
-    distances = surface_distances(prediction, label, spacing)
-    within = [nsd(distances, tolerance) for tolerance in NSD_TOLERANCES_MM]
-    return {"hd95_mm": hd95_mm(distances), "assd_mm": assd_mm(distances), **dict(zip(shares, within, strict=True))}
-
-
-def _component_scores(prediction: Mask, label: Mask, voxel_mm3: float) -> dict[str, float]:
-    predicted, predicted_count = label_components(prediction)
-    true, true_count = label_components(label)
-    sizes = np.bincount(predicted[prediction], minlength=predicted_count + 1)
-    false = np.ones(predicted_count + 1, bool)
-    false[0] = False
-    false[predicted[label]] = False
-    missed = true_count - np.count_nonzero(np.unique(true[prediction]))
-    ours, theirs = betti_numbers(prediction, predicted_count), betti_numbers(label, true_count)
-    return {
-        "betti0_error": float(abs(ours.components - theirs.components)),
-        "betti1_error": float(abs(ours.tunnels - theirs.tunnels)),
-        "false_positive_components": float(false.sum()),
-        "false_positive_volume_mm3": float(sizes[false].sum() * voxel_mm3),
-        "missed_components": float(missed),
-    }
-
-
-def _centerline_scores(prediction: Mask, label: Mask, spacing: Sequence[float]) -> dict[str, float]:
-    thin_prediction, thin_label = skeletonize(prediction), skeletonize(label)
-    hit = prediction[thin_label]
-    lengths = voxel_lengths_mm(thin_label, spacing)
-    detected, total = float(lengths[hit].sum()), float(lengths.sum())
-    scores = _cldice_scores(prediction, label, thin_prediction, thin_label)
-    # a label of single voxels has no length; then its voxels count
-    share = detected / total if total > 0 else scores["topology_sensitivity"]
-    if not prediction.any():
-        share = float(not label.any())
-    return scores | {
-        "reference_length_mm": total,
-        "detected_length_mm": detected,
+        "reference_length_mm": float(lengths.sum()),
+        "detected_length_mm": float(lengths[hit].sum()),
         "detected_length_share": share,
-        **_recall_by_diameter(prediction, label, thin_label, spacing),
     }
 
 
-def _recall_by_diameter(prediction: Mask, label: Mask, skeleton: Mask, spacing: Sequence[float]) -> dict[str, float]:
+def _recall_by_diameter(case: _Case, spacing: Sequence[float]) -> dict[str, float]:
     edges = DIAMETER_EDGES_MM
     names = [
         f"recall_below_{edges[0]:g}mm",
         *(f"recall_{low:g}_to_{high:g}mm" for low, high in pairwise(edges)),
         f"recall_from_{edges[-1]:g}mm",
     ]
-    if not label.any():
+    if len(case.label) == 0:
         return dict.fromkeys(names, float("nan"))
-    bins = np.digitize(diameters_mm(label, skeleton, spacing), edges)
+    bins = np.digitize(diameters_mm(case.label, case.thin_label, spacing), edges)
     total = np.bincount(bins, minlength=len(names))
-    hits = np.bincount(bins[prediction[label]], minlength=len(names))
+    hits = np.bincount(bins[case.prediction.inside[case.label.places]], minlength=len(names))
     return {name: float(h / n) if n else float("nan") for name, h, n in zip(names, hits, total, strict=True)}
+
+
+def _surface_scores(case: _Case, spacing: Sequence[float], diagonal_mm: float) -> dict[str, float]:
+    names = ("hd95_mm", "assd_mm", *(f"nsd_{tolerance:g}mm" for tolerance in NSD_TOLERANCES_MM))
+    if case.any_empty:
+        distance_mm = diagonal_mm * (1 - case.empty_score)
+        values = [distance_mm, distance_mm, *[case.empty_score] * len(NSD_TOLERANCES_MM)]
+    else:
+        distances = surface_distances(case.prediction, case.label, spacing)
+        within = [nsd(distances, tolerance) for tolerance in NSD_TOLERANCES_MM]
+        values = [hd95_mm(distances), assd_mm(distances), *within]
+    return dict(zip(names, values, strict=True))
+
+
+def _component_scores(case: _Case, voxel_mm3: float) -> dict[str, float]:
+    ours, theirs = betti_numbers(case.prediction), betti_numbers(case.label)
+    false = _untouched(case.prediction, case.label)
+    missed = _untouched(case.label, case.prediction)
+    return {
+        "betti0_error": float(abs(ours.components - theirs.components)),
+        "betti1_error": float(abs(ours.tunnels - theirs.tunnels)),
+        "false_positive_components": float(len(false)),
+        "false_positive_volume_mm3": float(false.sum() * voxel_mm3),
+        "missed_components": float(len(missed)),
+    }
+
+
+def _untouched(mask: Voxels, other: Voxels) -> NDArray[np.int_]:
+    """Return the sizes of those components of ``mask``, in voxels, that have no voxel in common with ``other``."""
+    if len(mask) == 0:
+        return np.zeros(0, int)
+    numbers, count = mask.components
+    touched = np.bincount(numbers[other.inside[mask.places]], minlength=count) > 0
+    return np.asarray(np.bincount(numbers, minlength=count)[~touched])

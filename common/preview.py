@@ -22,10 +22,12 @@ from scipy.ndimage import (
     zoom,
 )
 from scipy.spatial import cKDTree
+from tqdm import tqdm
 
 from .checks import check_same_shape
+from .datasets import list_images
 from .files import replacing
-from .grids import case_name, describe_difference, read_grid, spacing_mm
+from .grids import describe_difference, read_grid, spacing_mm
 from .heart_box import locate_heart
 from .loading import LoadVolumed
 
@@ -56,28 +58,47 @@ VIEWS = (View("coronal", 1, "RLSI"), View("sagittal", 0, "APSI"), View("axial", 
 
 
 def preview(image: str, pred: str, out: str, label: str | None = None) -> None:
-    """Write one PNG with the vessels of a scan from three sides, the prediction on them, and its errors.
+    """Write a PNG for each scan, with its vessels from three sides, the prediction on them, and its errors.
 
     Args:
-        image: CT volume: NIfTI, NRRD, MetaImage, or the folder of a DICOM series.
-        pred: mask on the same grid, 1 (or any value above 0.5) where a vessel was found.
-        out: the picture, ``.png``.
-        label: reference mask on the same grid.
+        image: CT volume: NIfTI, NRRD, MetaImage, or the folder of a DICOM series; or a folder of these.
+        pred: mask on the same grid, 1 (or any value above 0.5) where a vessel was found; or the folder in which
+            inference wrote it, as <case>_seg.nii.gz.
+        out: the picture, ``.png``, or the folder for pictures <case>.png.
+        label: reference mask on the same grid, or the folder of reference masks <case>.nii.gz.
 
     Raises:
-        ValueError: If a file cannot be read or a mask lies on another grid than the image.
-        OSError: If a file is missing or the picture cannot be written.
+        ValueError: If a file cannot be read, a mask lies on another grid than the image, or several pictures are to go
+            into one file.
+        OSError: If a file is missing or a picture cannot be written.
     """
-    if Path(out).suffix.lower() != ".png":
-        raise ValueError(f"out must end in .png, got {out}")
+    scans = list_images(image)
+    one_file = Path(out).suffix.lower() == ".png"
+    if Path(out).suffix and not one_file and not Path(out).is_dir():
+        raise ValueError(f"out must end in .png or be a folder, got {out}")
+    if one_file and len(scans) > 1:
+        raise ValueError(f"{image} holds {len(scans)} scans: out must be a folder, got {out}")
+    for scan in tqdm(scans, "pictures", unit="scan", disable=len(scans) == 1):
+        case = scan["case"]
+        masks = {"pred": _of_case(pred, f"{case}_seg.nii.gz")}
+        if label is not None:
+            masks["label"] = _of_case(label, f"{case}.nii.gz")
+        _draw(scan["image"], masks, Path(out) if one_file else Path(out) / f"{case}.png", case)
+
+
+def _of_case(path: str, name: str) -> str:
+    return str(Path(path) / name) if Path(path).is_dir() else path
+
+
+def _draw(image: str, paths: dict[str, str], out: Path, case: str) -> None:
+    """Write the picture of one scan; ``paths`` are those of its masks."""
     volume, spacing = _load("image", image)
     masks = {}
-    for key, path in (("pred", pred), ("label", label)):
-        if path is not None:
-            masks[key] = _load(key, path)[0] > 0.5
-            if difference := describe_difference(read_grid(image), read_grid(path)):
-                raise ValueError(f"{path} does not lie on {image}: {difference}; resample it to the image's grid")
-    picture = preview_figure(volume, spacing, masks["pred"], masks.get("label"), title=case_name(image))
+    for key, path in paths.items():
+        masks[key] = _load(key, path)[0] > 0.5
+        if difference := describe_difference(read_grid(image), read_grid(path)):
+            raise ValueError(f"{path} does not lie on {image}: {difference}; resample it to the image's grid")
+    picture = preview_figure(volume, spacing, masks["pred"], masks.get("label"), title=case)
     with replacing(out) as temporary:
         Image.fromarray(picture).save(temporary)
 

@@ -26,20 +26,18 @@ class SurfaceDistances(NamedTuple):
     to_prediction: NDArray[np.float64]
 
 
-def surface_distances(
-    prediction: NDArray[np.bool_], label: NDArray[np.bool_], spacing: Sequence[float]
-) -> SurfaceDistances:
+def surface_distances(prediction: Voxels, label: Voxels, spacing: Sequence[float]) -> SurfaceDistances:
     """Measure once what all surface metrics need.
 
     A surface voxel has a face in common with the background or with the outside of the array; distances are between
     voxel centres, as in MONAI.
 
     Args:
-        prediction: mask with at least one voxel, ``(H, W)`` or ``(X, Y, Z)``.
-        label: reference mask with at least one voxel, same shape.
+        prediction: voxels of a mask, at least one.
+        label: voxels of the reference mask, at least one.
         spacing: mm per voxel along each axis.
     """
-    ours, theirs = surface_points_mm(prediction, spacing), surface_points_mm(label, spacing)
+    ours, theirs = (voxels.points_mm(voxels.surface(), spacing) for voxels in (prediction, label))
     return SurfaceDistances(to_label=_nearest_mm(ours, theirs), to_prediction=_nearest_mm(theirs, ours))
 
 
@@ -64,12 +62,6 @@ def nsd(distances: SurfaceDistances, tolerance_mm: float) -> float:
     whatever the rounding.
     """
     return float((np.concatenate(distances) <= tolerance_mm * (1 + ROUNDING)).mean())
-
-
-def surface_points_mm(mask: NDArray[np.bool_], spacing: Sequence[float]) -> NDArray[np.float64]:
-    """Return the centres of the surface voxels, ``(n, axes)``, in mm from the centre of the first voxel."""
-    voxels = Voxels(mask)
-    return np.asarray(voxels.index(voxels.surface()) * np.asarray(spacing, dtype=np.float64))
 
 
 def _nearest_mm(points: NDArray[np.float64], others: NDArray[np.float64]) -> NDArray[np.float64]:

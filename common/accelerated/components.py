@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from .compiling import kernel
 
-@njit(cache=True, nogil=True)
+
+@kernel
 def label(mask: NDArray[np.bool_]) -> tuple[NDArray[np.int32], int]:
     """Label the 26-connected components of ``mask``, ``(X, Y, Z)``, in the order of their first voxel."""
     size_x, size_y, size_z = mask.shape

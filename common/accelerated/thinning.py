@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from .compiling import kernel
 
 OFFSETS = np.array(
     [(x, y, z) for x in (-1, 0, 1) for y in (-1, 0, 1) for z in (-1, 0, 1) if (x, y, z) != (0, 0, 0)], np.int64
@@ -54,7 +55,7 @@ ADJACENCY = _adjacency()
 OCTANT_BITS, OCTANT_CHANGE = _octants()
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def thin(mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Thin ``mask``, ``(X, Y, Z)`` in {0, 1}, one voxel of 0 all around, in place, and return it."""
     size_y, size_z = mask.shape[1], mask.shape[2]
@@ -90,7 +91,7 @@ def thin(mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return mask
 
 
-@njit(cache=True, nogil=True, inline="always")
+@kernel
 def _neighbours(flat: NDArray[np.uint8], voxel: np.int64, steps: NDArray[np.int64]) -> np.int64:
     """Return the full neighbours of ``voxel`` as bits."""
     near = np.int64(0)
@@ -99,7 +100,7 @@ def _neighbours(flat: NDArray[np.uint8], voxel: np.int64, steps: NDArray[np.int6
     return near
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _keeps_euler(near: np.int64) -> bool:
     """Tell whether removing the centre leaves the Euler number as it is. A lone end (one neighbour) is kept before."""
     change = 0
@@ -111,7 +112,7 @@ def _keeps_euler(near: np.int64) -> bool:
     return change == 0
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _is_simple(near: np.int64) -> bool:
     """Tell whether the full neighbours hang together without the centre; none at all counts as together."""
     if near == 0:

@@ -2,10 +2,21 @@
 
 import numpy as np
 import pytest
-from common.calibre import diameters_mm, voxel_lengths_mm
+
+from common import calibre
 from common.skeleton import skeletonize
+from common.voxels import Voxels
 
 SPACING = (0.35, 0.35, 0.5)
+
+
+def voxel_lengths_mm(skeleton, spacing):
+    return calibre.voxel_lengths_mm(Voxels(skeleton), spacing)
+
+
+def diameters_mm(mask, spacing):
+    voxels = Voxels(mask)
+    return calibre.diameters_mm(voxels, voxels.subset(skeletonize(mask)), spacing)
 
 
 def mask_of(*voxels, shape=(12, 12, 12)):
@@ -68,7 +79,7 @@ def test_the_diameter_of_a_tube_is_found_at_any_angle(diameter, seed):
     random = np.random.default_rng(seed)
     direction = random.standard_normal(3)
     mask = tube(diameter / 2, direction / np.linalg.norm(direction), random.uniform(0, 0.4, 3))
-    found = diameters_mm(mask, skeletonize(mask), SPACING)
+    found = diameters_mm(mask, SPACING)
     assert found.shape == (mask.sum(),)
     assert np.median(found) == pytest.approx(diameter, abs=0.2)
 
@@ -76,7 +87,7 @@ def test_the_diameter_of_a_tube_is_found_at_any_angle(diameter, seed):
 @pytest.mark.parametrize("width", [2, 4, 6])
 def test_the_diameter_of_a_bar_of_even_width_is_its_width(width):
     bar = np.pad(np.ones((30, width, width), bool), 3)
-    found = diameters_mm(bar, skeletonize(bar), (0.5, 0.5, 0.5))
+    found = diameters_mm(bar, (0.5, 0.5, 0.5))
     assert np.median(found) == pytest.approx(0.5 * width)
 
 
@@ -85,6 +96,6 @@ def test_each_voxel_has_the_diameter_of_the_vessel_it_lies_in():
     narrow[:, 4:6, 4:6] = True
     wide[:, 14:22, 14:22] = True
     mask = narrow | wide
-    found = diameters_mm(mask, skeletonize(mask), (0.5, 0.5, 0.5))
+    found = diameters_mm(mask, (0.5, 0.5, 0.5))
     assert found[narrow[mask]] == pytest.approx(1.0)
     assert np.median(found[wide[mask]]) == pytest.approx(4.0)

@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 import torch
-from common import components, metrics, skeleton
-from common.metrics import ClDiceMetric, cldice, dice, score_case
 from monai.metrics import DiceMetric, HausdorffDistanceMetric, SurfaceDiceMetric, SurfaceDistanceMetric
+
+from common import metrics, skeleton
+from common.metrics import ClDiceMetric, cldice, score_case
 
 SHAPE = (40, 24, 24)
 SPACING = (0.5, 0.5, 0.5)
@@ -37,13 +38,13 @@ def bar(start, stop, side=4, y=12, z=12):
 def route(request, monkeypatch):
     """Run a test with the compiled kernels and without."""
     if request.param == "plain":
-        monkeypatch.setattr(components, "_accelerated", None)
         monkeypatch.setattr(skeleton, "_accelerated", None)
-    elif components._accelerated is None:
+    elif skeleton._accelerated is None:
         pytest.skip("numba is not installed")
 
 
-def test_a_perfect_prediction_has_the_best_value_of_every_metric(route):
+@pytest.mark.usefixtures("route")
+def test_a_perfect_prediction_has_the_best_value_of_every_metric():
     label = bar(3, 30) | line(20, 30, y=4)
     scores = score_case(label, label, SPACING)
     assert {name: scores[name] for name in SHARES} == dict.fromkeys(SHARES, 1.0)
@@ -56,7 +57,6 @@ def test_a_perfect_prediction_has_the_best_value_of_every_metric(route):
 @pytest.mark.parametrize("shift", [0, 5, 10, 20])
 def test_dice_of_shifted_bars_is_the_share_they_have_in_common(shift):
     label, prediction = bar(0, 20), bar(shift, 20 + shift)
-    assert dice(prediction, label) == pytest.approx(1 - shift / 20)
     assert score_case(prediction, label, SPACING)["dice"] == pytest.approx(1 - shift / 20)
 
 
@@ -77,7 +77,7 @@ def test_cldice_is_the_harmonic_mean_of_what_the_skeletons_share():
 def test_cldice_forgives_thickness_and_dice_does_not():
     label, prediction = bar(5, 35, side=3), bar(4, 36, side=5, y=11, z=11)
     assert cldice(prediction, label) == pytest.approx(1, abs=0.1)
-    assert dice(prediction, label) == pytest.approx(2 * 30 * 9 / (30 * 9 + 32 * 25))
+    assert score_case(prediction, label, SPACING)["dice"] == pytest.approx(2 * 30 * 9 / (30 * 9 + 32 * 25))
 
 
 def test_surface_metrics_are_in_mm_of_the_given_spacing():
@@ -98,7 +98,7 @@ def test_betti_errors_count_breaks_and_false_loops():
     assert scores["betti1_error"] == 1
 
 
-def test_only_components_that_touch_no_reference_voxel_are_false(route):
+def test_only_components_that_touch_no_reference_voxel_are_false():
     label = line(0, 40)
     prediction = line(0, 10) | bar(10, 14, y=2, z=2) | bar(20, 22, side=2, y=2, z=18)
     scores = score_case(prediction, label, SPACING)
@@ -155,7 +155,7 @@ def test_volumes_are_in_mm3():
         pytest.param(bar(5, 30), nothing(), 0.0, DIAGONAL_MM, id="empty label"),
     ],
 )
-def test_empty_masks_have_a_defined_score(prediction, label, share, distance_mm, route):
+def test_empty_masks_have_a_defined_score(prediction, label, share, distance_mm):
     scores = score_case(prediction, label, SPACING)
     assert {name: scores[name] for name in SHARES} == dict.fromkeys(SHARES, share)
     assert (scores["hd95_mm"], scores["assd_mm"]) == (pytest.approx(distance_mm), pytest.approx(distance_mm))
@@ -194,7 +194,6 @@ def test_both_routes_score_alike(monkeypatch):
     random = np.random.default_rng(0)
     pair = [bar(2, 30, side=5) | line(0, 40, y=4) | (random.random(SHAPE) < 0.01) for _ in range(2)]
     scores = score_case(*pair, SPACING)
-    monkeypatch.setattr(components, "_accelerated", None)
     monkeypatch.setattr(skeleton, "_accelerated", None)
     np.testing.assert_equal(score_case(*pair, SPACING), scores)
 
@@ -256,7 +255,7 @@ def test_dice_of_monai_keeps_every_case_if_told_so():
     metric = DiceMetric(ignore_empty=False)
     for prediction, label in ((nothing(), nothing()), (bar(0, 9), nothing()), (nothing(), bar(0, 9))):
         value = metric(y_pred=batch(prediction), y=batch(label))
-        assert value.item() == dice(prediction, label)
+        assert value.item() == score_case(prediction, label, SPACING)["dice"]
     assert metric.aggregate().item() == pytest.approx(1 / 3)
 
 

@@ -125,6 +125,7 @@ def test_a_thin_vessel_is_brighter_than_the_chamber_behind_it(image_hu):
 
 def write(folder, name, array, affine):
     path = folder / name
+    folder.mkdir(exist_ok=True)
     nibabel.save(nibabel.Nifti1Image(array, affine), path)
     return str(path)
 
@@ -168,7 +169,7 @@ def test_bad_input_is_named(tmp_path, image_hu):
         preview(image, moved, str(tmp_path / "out.png"))
     with pytest.raises(FileNotFoundError, match=r"no file .*absent.nii.gz"):
         preview(image, str(tmp_path / "absent.nii.gz"), str(tmp_path / "out.png"))
-    with pytest.raises(ValueError, match=r"out must end in .png, got out.jpg"):
+    with pytest.raises(ValueError, match=r"out must end in .png or be a folder, got out.jpg"):
         preview(image, image, "out.jpg")
     with pytest.raises(ValueError, match="shapes must be equal"):
         preview_figure(image_hu, SPACING, np.zeros((5, 5, 5), bool))
@@ -176,3 +177,16 @@ def test_bad_input_is_named(tmp_path, image_hu):
         preview_figure(np.zeros((5, 5)), (1, 1), np.zeros((5, 5), bool))
     with pytest.raises(ValueError, match="NaN or infinite"):
         preview_figure(np.full(SHAPE, np.nan), SPACING, ball((30, 30, 30)))
+
+
+def test_every_scan_of_a_folder_gets_its_picture(tmp_path):
+    mask, volume = ball((10, 10, 10), shape=(20, 20, 20)), np.zeros((20, 20, 20), np.int16)
+    for case in ("a", "b.c"):
+        write(tmp_path / "images", f"{case}.nii.gz", (volume + np.arange(20)).astype(np.int16), np.eye(4))
+        write(tmp_path / "labels", f"{case}.nii.gz", mask.astype(np.uint8), np.eye(4))
+        write(tmp_path / "masks", f"{case}_seg.nii.gz", mask.astype(np.uint8), np.eye(4))
+    folders = [str(tmp_path / name) for name in ("images", "masks", "pictures", "labels")]
+    preview(*folders)
+    assert sorted(path.name for path in (tmp_path / "pictures").iterdir()) == ["a.png", "b.c.png"]
+    with pytest.raises(ValueError, match=r"holds 2 scans: out must be a folder"):
+        preview(*folders[:2], str(tmp_path / "one.png"))
