@@ -27,13 +27,13 @@ def main() -> None:
     fire.Fire(_with_plain_errors(command), sys.argv[2:], name=f"common {name}")
 
 
-def _with_plain_errors(command: Callable[..., Any]) -> Callable[..., None]:
+def _with_plain_errors(command: Callable[..., Any]) -> Callable[..., Any]:
     """Wrap ``command`` so that what a user can mend is a line of text, not a traceback."""
 
     @wraps(command)
-    def run(*args: Any, **kwargs: Any) -> None:
+    def run(*args: Any, **kwargs: Any) -> Any:
         try:
-            command(*args, **kwargs)
+            return command(*args, **kwargs)  # fire prints what it returns
         except (ValueError, OSError) as error:
             sys.exit(f"error: {error}")
 

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from itertools import product
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import connected_components, dijkstra
 from skimage.morphology import skeletonize as _thin
 
+from . import reach as _plain_reach
 from .components import foreground_box
 
 try:
+    from .accelerated import reach as _reach
     from .accelerated import thinning as _accelerated
 except ImportError:  # without numba
     _accelerated = None  # type: ignore[assignment]
@@ -47,95 +51,89 @@ def skeletonize(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
 def _thin_box(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     if _accelerated is not None and mask.ndim == 3:
         return np.asarray(_accelerated.thin(np.pad(mask, 1).astype(np.uint8))[1:-1, 1:-1, 1:-1] > 0)
-    return np.asarray(_thin(mask) > 0)  # type: ignore[no-untyped-call]
+    padded = np.pad(mask, 1)  # scikit-image peels a box one voxel thick along X from four sides only, as if it were 2-D
+    return np.asarray(_thin(padded)[(slice(1, -1),) * mask.ndim] > 0)  # type: ignore[no-untyped-call]
 
 
 def _restore(mask: NDArray[np.bool_], skeleton: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Continue ``skeleton`` into the parts of ``mask`` that it does not reach."""
-    voxels = np.stack(np.unravel_index(np.flatnonzero(mask), mask.shape), axis=1)
-    neighbours = _neighbours(mask, voxels)
-    depth = _depth(neighbours)
+    restored = np.pad(skeleton, 1)
+    steps, lengths = _steps(restored.shape)
+    voxels = np.append(0, np.flatnonzero(np.pad(mask, 1)))  # numbered from 1, as `reach` wants them
+    numbers = np.zeros(restored.size, np.int32)
+    numbers[voxels[1:]] = np.arange(1, len(voxels))
+    grid = voxels, numbers, steps
+    search = _plain_reach if _accelerated is None else _reach
+
+    kept = restored.reshape(-1)[voxels]
+    depth = search.depths(*grid)
+    distance = search.distances(kept, *grid)
+    seeds = _seeds(1 + np.flatnonzero(distance[1:] == 0), depth, *grid)
+    kept[seeds] = True
+    search.spread(distance, seeds, *grid)
+
+    missed = np.flatnonzero(distance > 2 * depth + 3)
+    missed = missed[depth[missed] == search.largest_around(depth, missed, *grid)]  # ridges
     width = depth
-    for _ in range(REACH):
-        width = np.maximum(width, np.append(width, 0)[neighbours].max(1))
-    ridge = depth >= np.append(depth, 0)[neighbours].max(1)
-    kept = skeleton[mask]
-    while True:
-        distance = _distance(neighbours, kept)
-        unreached = ridge & (distance > 2 * width + 2)
-        if not unreached.any():
-            break
-        kept = _continue(voxels, neighbours, depth, kept, np.where(unreached, distance, 0.0))
-    restored = np.zeros_like(mask)
-    restored[mask] = kept
-    return restored
+    for _ in range(REACH if len(missed) else 0):
+        width = np.append(np.int32(0), search.largest_around(width, np.arange(1, len(voxels)), *grid))
+    while len(missed := missed[distance[missed] > 2 * width[missed] + 3]):
+        path = _path(missed[np.argmax(distance[missed])], depth, distance, lengths, *grid)
+        kept[path] = True
+        search.spread(distance, path, *grid)
+    restored.reshape(-1)[voxels] = kept
+    return restored[(slice(1, -1),) * mask.ndim]
 
 
-def _neighbours(mask: NDArray[np.bool_], voxels: NDArray[np.int_]) -> NDArray[np.int_]:
-    """For each of n voxels the numbers of its neighbours, ``(n, 3**axes - 1)``; n stands for one outside the mask."""
-    padded = np.pad(mask, 1)
-    numbers = np.full(padded.shape, len(voxels), np.int32)
-    numbers[padded] = np.arange(len(voxels))
-    cube = np.indices((3,) * mask.ndim).reshape(mask.ndim, -1)
-    steps = np.asarray(np.ravel_multi_index(tuple(cube), padded.shape))
-    steps = np.delete(steps - steps[len(steps) // 2], len(steps) // 2)
-    places = np.ravel_multi_index(tuple((voxels + 1).T), padded.shape)
-    return np.asarray(numbers.reshape(-1)[places[:, None] + steps])
+def _steps(shape: tuple[int, ...]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Return what leads from a voxel to its neighbours in a flattened array, and how far each of them is."""
+    offsets = np.array([offset for offset in product((-1, 0, 1), repeat=len(shape)) if any(offset)])
+    strides = [int(np.prod(shape[axis + 1 :])) for axis in range(len(shape))]
+    return np.asarray(offsets @ np.array(strides, np.int64)), np.linalg.norm(offsets, axis=1)
 
 
-def _depth(neighbours: NDArray[np.int_]) -> NDArray[np.int_]:
-    """Steps from each voxel to the outside, 1 at the surface."""
-    depth = np.append(np.ones(len(neighbours), np.int_), 0)
-    inner: NDArray[np.int_] = np.arange(len(neighbours))
-    level = 1
-    while len(inner):
-        inner = inner[depth[neighbours[inner]].min(1) == level]
-        level += 1
-        depth[inner] = level
-    return depth[:-1]
+def _seeds(
+    bare: NDArray[np.int64],
+    depth: NDArray[np.int32],
+    voxels: NDArray[np.int64],
+    numbers: NDArray[np.int32],
+    steps: NDArray[np.int64],
+) -> NDArray[np.int64]:
+    """Return the deepest voxel of each component, all of which are ``bare``: thinning has erased them as a whole."""
+    if len(bare) == 0:
+        return bare
+    neighbours = numbers[voxels[bare][:, None] + steps]
+    rows, taken = np.nonzero(neighbours)
+    columns = np.searchsorted(bare, neighbours[rows, taken])
+    graph = csr_array((np.ones(len(rows), bool), (rows, columns)), shape=(len(bare),) * 2)
+    order = np.argsort(-depth[bare], kind="stable")
+    _, first = np.unique(connected_components(graph, directed=False)[1][order], return_index=True)
+    return bare[order[first]]
 
 
-def _distance(neighbours: NDArray[np.int_], kept: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Steps within the mask from each voxel to the nearest kept one; infinity where there is none."""
-    distance = np.full(len(neighbours) + 1, np.inf)
-    distance[-1] = -1  # outside: never entered
-    front: NDArray[np.int_] = np.flatnonzero(kept)
-    steps = 0
-    while len(front):
-        distance[front] = steps
-        steps += 1
-        around = neighbours[front].ravel()
-        front = np.unique(around[np.isinf(distance[around])])
-    return distance[:-1]
-
-
-def _continue(
-    voxels: NDArray[np.int_],
-    neighbours: NDArray[np.int_],
-    depth: NDArray[np.int_],
-    kept: NDArray[np.bool_],
-    missed: NDArray[np.float64],
-) -> NDArray[np.bool_]:
-    """Add, in each connected part of the mask, the path along its middle to the voxel of largest ``missed``."""
-    rows, columns = np.nonzero(neighbours < len(voxels))
-    ends = neighbours[rows, columns]
-    length = np.linalg.norm(voxels[rows] - voxels[ends], axis=1)
-    graph = csr_array((length * (1 / depth[rows] ** 2 + 1 / depth[ends] ** 2), (rows, ends)), shape=(len(voxels),) * 2)
-    _, parts = connected_components(graph, directed=False)
-    kept = kept.copy()
-    bare = np.isinf(missed)  # parts without any skeleton start from their deepest voxel
-    kept[_first_of_each(parts, np.where(bare, depth, 0.0))] = True
-    _, previous, _ = dijkstra(graph, indices=np.flatnonzero(kept), min_only=True, return_predecessors=True)
-    for voxel in _first_of_each(parts, np.where(bare, 0.0, missed)):
-        while not kept[voxel]:
-            kept[voxel] = True
-            voxel = previous[voxel]
-    return kept
-
-
-def _first_of_each(parts: NDArray[np.int_], values: NDArray[np.float64]) -> NDArray[np.int_]:
-    """Return, for each part that has a positive value, the number of its voxel of greatest value."""
-    order = np.argsort(-values, kind="stable")
-    order = order[values[order] > 0]
-    _, first = np.unique(parts[order], return_index=True)
-    return np.asarray(order[first])
+def _path(
+    end: int,
+    depth: NDArray[np.int32],
+    distance: NDArray[np.int32],
+    lengths: NDArray[np.float64],
+    voxels: NDArray[np.int64],
+    numbers: NDArray[np.int32],
+    steps: NDArray[np.int64],
+) -> NDArray[np.int64]:
+    """Return the way along the middle of the vessel from the voxel ``end`` to the skeleton, without the latter."""
+    region = front = np.array([end])
+    for _ in range(distance[end] + REACH):  # the middle may be a little longer than the shortest way
+        front = np.setdiff1d(numbers[voxels[front][:, None] + steps], np.append(0, region))
+        region = np.union1d(region, front)
+    neighbours = numbers[voxels[region][:, None] + steps]
+    rows, taken = np.nonzero(np.isin(neighbours, region))
+    ends = neighbours[rows, taken]
+    costs = lengths[taken] * (depth[region[rows]] ** -2.0 + depth[ends] ** -2.0)
+    graph = csr_array((costs, (rows, np.searchsorted(region, ends))), shape=(len(region),) * 2)
+    start = int(np.searchsorted(region, end))
+    cost, previous = dijkstra(graph, indices=start, return_predecessors=True)
+    skeleton = np.flatnonzero(distance[region] == 1)
+    path = [int(skeleton[np.argmin(cost[skeleton])])]
+    while path[-1] != start:
+        path.append(int(previous[path[-1]]))
+    return np.asarray(region[path[1:]])

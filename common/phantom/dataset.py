@@ -101,8 +101,8 @@ def write_dataset(
         ValueError: If an argument is out of range.
     """
     first = _checked_request(cases, seed, modality, shape, spacing, difficulty, orientation, background, heart_mask)
-    if not (validation >= 0 and test >= 0 and validation + test < 1):
-        raise ValueError(f"validation and test must be shares of the cases below 1 in sum, got {validation} and {test}")
+    if not (validation >= 0 and test >= 0 and validation + test <= 1):
+        raise ValueError(f"validation and test must be shares of the cases, at most 1 in sum, got {validation} and {test}")
     if workers < 1:
         raise ValueError(f"workers must be at least 1, got {workers}")
     folder = Path(out)

@@ -221,7 +221,7 @@ def test_a_change_of_the_architecture_shows(change):
     assert (reference - other).abs().max() > 0.01 * reference.abs().max()
 
 
-def test_convolutions_start_from_kaiming_and_transposed_ones_do_not(network):
+def test_convolutions_start_from_kaiming_and_transposed_ones_do_not():
     torch.manual_seed(0)
     fresh = CASNet()
     for part, fan_in in {"encoder.4.conv2": 256 * 27, "bottleneck.query": 256 * 3}.items():

@@ -92,6 +92,15 @@ def test_the_compiled_thinning_is_that_of_scikit_image(seed):
     assert np.array_equal(skeleton._thin_box(mask), thin(mask))
 
 
+@pytest.mark.parametrize("axis", range(3), ids="XYZ".__getitem__)
+@pytest.mark.usefixtures("_route")
+def test_a_mask_in_one_plane_is_thinned_as_within_the_whole_volume(axis):
+    plane = ndimage.gaussian_filter(np.random.default_rng(axis).random((20, 22)), 1.2) > 0.5
+    mask = np.moveaxis(np.pad(plane[None], 4), 0, axis)
+    alone = mask.take([4], axis)  # one voxel thick
+    assert np.array_equal(skeleton._thin_box(alone), thin(mask).take([4], axis))
+
+
 @pytest.mark.usefixtures("_route")
 def test_a_ring_keeps_its_hole():
     x, y, z = np.indices((40, 40, 12)) - np.array([20, 20, 6])[:, None, None, None]
