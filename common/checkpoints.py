@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import torch
@@ -24,12 +25,15 @@ class TrainingCheckpoints:
 
     Args:
         network: whose state dict is the best-weights file, without a data-parallel wrapper.
-        optimizer: kept in the state to resume from, as is ``lr_scheduler``.
-        lr_scheduler: see ``optimizer``.
+        optimizer: kept in the state to resume from.
+        lr_scheduler: stepped once an epoch; on resuming it is stepped to its place.
         best: file of the best weights. Weights that are there before the training starts to write are kept as
             ``<name>_released.pt``.
         last: file of the state to resume from.
         rank: number of this process; only process 0 writes.
+
+    Raises:
+        OSError: If a folder cannot be written; better now than after the first epoch.
     """
 
     def __init__(
@@ -42,17 +46,14 @@ class TrainingCheckpoints:
         self.last = Path(last)
         self.rank = rank
         self.best_score = float("-inf")
-
-    def attach(self, trainer: Trainer, validator: Evaluator) -> None:
-        """Write during the run of ``trainer``, judging weights by the key metric of ``validator``.
-
-        Raises:
-            OSError: If a folder cannot be written; better now than after the first epoch.
-        """
-        self.trainer = trainer
-        if self.rank == 0:
+        if rank == 0:
             for path in (self.best, self.last):
                 check_writable(path.parent)
+
+    def attach(self, trainer: Trainer, validator: Evaluator) -> None:
+        """Write during the run of ``trainer``, judging weights by the key metric of ``validator``."""
+        self.trainer = trainer
+        if self.rank == 0:
             validator.add_event_handler(Events.COMPLETED, self.save_best)
             trainer.add_event_handler(Events.EPOCH_COMPLETED, self.save_last)
 
@@ -68,27 +69,49 @@ class TrainingCheckpoints:
 
     def save_last(self, trainer: Trainer) -> None:
         """Write what :meth:`resume` needs."""
-        state = {name: part.state_dict() for name, part in self._parts().items()}
+        state = {
+            "network": self.network.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "trainer": dict(trainer.state_dict()),
+            "best_score": self.best_score,
+        }
         with replacing(self.last) as temporary:
-            torch.save({**state, "trainer": dict(trainer.state_dict()), "best_score": self.best_score}, temporary)
+            torch.save(state, temporary)
 
     def resume(self) -> None:
-        """Continue from the last completed epoch.
+        """Continue from the last completed epoch; with another number of epochs, on the schedule that it gives.
 
         Raises:
             FileNotFoundError: If there is no state to resume from.
-            ValueError: If that training has already done all epochs.
+            ValueError: If that training has already done all epochs, or was one of another network.
         """
         if not self.last.is_file():
             raise FileNotFoundError(f"nothing to resume: {self.last} does not exist; start without --resume")
         state = torch.load(self.last, map_location="cpu", weights_only=True)
-        for name, part in self._parts().items():
-            part.load_state_dict(state[name])
         epochs, done = self.trainer.state.max_epochs, state["trainer"]["iteration"] // state["trainer"]["epoch_length"]
         if epochs is not None and done >= epochs:
             raise ValueError(f"{self.last} is from epoch {done} of {epochs}: nothing is left to train; raise --epochs")
+        rates = self._rates_after(done)
+        try:
+            self.network.load_state_dict(state["network"])
+            self.optimizer.load_state_dict(state["optimizer"])
+        except (RuntimeError, ValueError) as error:
+            raise ValueError(
+                f"{self.last} is of another network or optimizer: resume with the options that training had, or choose "
+                f"another output_dir ({error})"
+            ) from error
+        for group, rate in zip(self.optimizer.param_groups, rates, strict=True):
+            group["lr"] = rate
         self.trainer.load_state_dict({**state["trainer"], "max_epochs": epochs})
         self.best_score = state["best_score"]
 
-    def _parts(self) -> dict[str, nn.Module | Optimizer | LRScheduler]:
-        return {"network": self.network, "optimizer": self.optimizer, "lr_scheduler": self.lr_scheduler}
+    def _rates_after(self, epochs: int) -> list[float]:
+        """Bring the schedule, which is new, to where it is after ``epochs``; return the learning rates.
+
+        A saved schedule would keep its old length: a training prolonged after its end would go on with a rate of 0.
+        """
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Detected call of `lr_scheduler.step", UserWarning)
+            for _ in range(epochs):
+                self.lr_scheduler.step()
+        return [float(group["lr"]) for group in self.optimizer.param_groups]

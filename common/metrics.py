@@ -45,14 +45,14 @@ def score_case(prediction: Mask, label: Mask, spacing: Sequence[float]) -> dict[
         * ``dice``, ``precision``, ``recall`` of voxels;
         * ``cldice``, ``topology_precision`` (share of the prediction's skeleton inside the label) and
           ``topology_sensitivity`` (share of the label's skeleton inside the prediction), counted in voxels;
-        * ``hd95_mm``, ``assd_mm``, ``nsd_0.5mm``, ``nsd_1mm``: see :mod:`.surface`;
-        * ``betti0_error``, ``betti1_error``: by how many components and tunnels the masks differ, see :mod:`.topology`;
-        * ``false_positive_components`` (components of the prediction that touch no label voxel) and their volume
-          ``false_positive_volume_mm3``; ``missed_components`` (components of the label that touch no predicted voxel);
         * ``reference_length_mm``, ``detected_length_mm``, ``detected_length_share``: length of the label's skeleton,
           how much of it lies in the prediction, and the ratio;
         * ``recall_below_1mm`` ... ``recall_from_3mm``: recall of the label's voxels by the diameter of the vessel
           around them, see :func:`.calibre.diameters_mm`; NaN where the label has no vessel of that diameter;
+        * ``hd95_mm``, ``assd_mm``, ``nsd_0.5mm``, ``nsd_1mm``: see :mod:`.surface`;
+        * ``betti0_error``, ``betti1_error``: by how many components and tunnels the masks differ, see :mod:`.topology`;
+        * ``false_positive_components`` (components of the prediction that touch no label voxel) and their volume
+          ``false_positive_volume_mm3``; ``missed_components`` (components of the label that touch no predicted voxel);
         * ``prediction_volume_mm3``, ``label_volume_mm3`` (of 2-D masks all volumes are areas in mm2).
 
         Counts, lengths and volumes of empty masks are 0.

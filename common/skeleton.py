@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import connected_components, dijkstra
-from skimage.morphology import skeletonize as _thin
+from skimage.morphology import skeletonize as _thin_volume
 
 from . import reach as _plain_reach
 from .components import foreground_box
@@ -43,68 +44,62 @@ def skeletonize(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     skeleton = np.zeros(mask.shape, bool)
     box = foreground_box(mask)
     if box is not None:
-        inner = np.ascontiguousarray(mask[box])
-        skeleton[box] = _restore(inner, _thin_box(inner))
+        inner = mask[box]
+        indices = np.unravel_index(np.flatnonzero(inner), inner.shape)
+        steps, lengths = _steps(inner.shape)
+        places = np.ravel_multi_index(indices, tuple(size + 1 for size in inner.shape))
+        neighbours = (_plain_reach if _accelerated is None else _reach).neighbours_of(places, steps)
+        kept = _restore(_thin(inner, neighbours), neighbours, lengths)[1:]
+        skeleton[box][tuple(index[kept] for index in indices)] = True
     return skeleton
 
 
-def _thin_box(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+def _thin(mask: NDArray[np.bool_], neighbours: NDArray[np.int32]) -> NDArray[np.bool_]:
+    """Tell which voxels of ``mask``, numbered from 1, are left by thinning."""
     if _accelerated is not None and mask.ndim == 3:
-        return np.asarray(_accelerated.thin(np.pad(mask, 1).astype(np.uint8))[1:-1, 1:-1, 1:-1] > 0)
+        return np.asarray(_accelerated.thin(neighbours))
     padded = np.pad(mask, 1)  # scikit-image peels a box one voxel thick along X from four sides only, as if it were 2-D
-    return np.asarray(_thin(padded)[(slice(1, -1),) * mask.ndim] > 0)  # type: ignore[no-untyped-call]
+    thinned = _thin_volume(padded)[(slice(1, -1),) * mask.ndim] > 0  # type: ignore[no-untyped-call]
+    return np.append(False, thinned[mask])
 
 
-def _restore(mask: NDArray[np.bool_], skeleton: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Continue ``skeleton`` into the parts of ``mask`` that it does not reach."""
-    restored = np.pad(skeleton, 1)
-    steps, lengths = _steps(restored.shape)
-    voxels = np.append(0, np.flatnonzero(np.pad(mask, 1)))  # numbered from 1, as `reach` wants them
-    numbers = np.zeros(restored.size, np.int32)
-    numbers[voxels[1:]] = np.arange(1, len(voxels))
-    grid = voxels, numbers, steps
+def _restore(kept: NDArray[np.bool_], neighbours: NDArray[np.int32], lengths: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Continue the skeleton, the voxels ``kept``, into the parts of the mask that it does not reach."""
     search = _plain_reach if _accelerated is None else _reach
-
-    kept = restored.reshape(-1)[voxels]
-    depth = search.depths(*grid)
-    distance = search.distances(kept, *grid)
-    seeds = _seeds(1 + np.flatnonzero(distance[1:] == 0), depth, *grid)
+    depth = search.depths(neighbours)
+    distance = search.distances(kept, neighbours)
+    seeds = _seeds(1 + np.flatnonzero(distance[1:] == 0), depth, neighbours)
     kept[seeds] = True
-    search.spread(distance, seeds, *grid)
+    search.spread(distance, seeds, neighbours)
 
     missed = np.flatnonzero(distance > 2 * depth + 3)
-    missed = missed[depth[missed] == search.largest_around(depth, missed, *grid)]  # ridges
+    missed = missed[depth[missed] == search.largest_around(depth, missed, neighbours)]  # ridges
     width = depth
     for _ in range(REACH if len(missed) else 0):
-        width = np.append(np.int32(0), search.largest_around(width, np.arange(1, len(voxels)), *grid))
+        width = np.append(np.int32(0), search.largest_around(width, np.arange(1, len(width)), neighbours))
     while len(missed := missed[distance[missed] > 2 * width[missed] + 3]):
-        path = _path(missed[np.argmax(distance[missed])], depth, distance, lengths, *grid)
+        path = _path(missed[np.argmax(distance[missed])], depth, distance, neighbours, lengths)
         kept[path] = True
-        search.spread(distance, path, *grid)
-    restored.reshape(-1)[voxels] = kept
-    return restored[(slice(1, -1),) * mask.ndim]
+        search.spread(distance, path, neighbours)
+    return kept
 
 
 def _steps(shape: tuple[int, ...]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Return what leads from a voxel to its neighbours in a flattened array, and how far each of them is."""
+    """Return what leads from a voxel to its neighbours in a flattened array, and how far each of them is.
+
+    The array is one voxel larger than ``shape`` on each axis: from the end of a row nothing then leads into the next.
+    """
     offsets = np.array([offset for offset in product((-1, 0, 1), repeat=len(shape)) if any(offset)])
-    strides = [int(np.prod(shape[axis + 1 :])) for axis in range(len(shape))]
+    strides = [math.prod(size + 1 for size in shape[axis + 1 :]) for axis in range(len(shape))]
     return np.asarray(offsets @ np.array(strides, np.int64)), np.linalg.norm(offsets, axis=1)
 
 
-def _seeds(
-    bare: NDArray[np.int64],
-    depth: NDArray[np.int32],
-    voxels: NDArray[np.int64],
-    numbers: NDArray[np.int32],
-    steps: NDArray[np.int64],
-) -> NDArray[np.int64]:
+def _seeds(bare: NDArray[np.int64], depth: NDArray[np.int32], neighbours: NDArray[np.int32]) -> NDArray[np.int64]:
     """Return the deepest voxel of each component, all of which are ``bare``: thinning has erased them as a whole."""
     if len(bare) == 0:
         return bare
-    neighbours = numbers[voxels[bare][:, None] + steps]
-    rows, taken = np.nonzero(neighbours)
-    columns = np.searchsorted(bare, neighbours[rows, taken])
+    rows, taken = np.nonzero(neighbours[bare])
+    columns = np.searchsorted(bare, neighbours[bare][rows, taken])
     graph = csr_array((np.ones(len(rows), bool), (rows, columns)), shape=(len(bare),) * 2)
     order = np.argsort(-depth[bare], kind="stable")
     _, first = np.unique(connected_components(graph, directed=False)[1][order], return_index=True)
@@ -115,19 +110,16 @@ def _path(
     end: int,
     depth: NDArray[np.int32],
     distance: NDArray[np.int32],
+    neighbours: NDArray[np.int32],
     lengths: NDArray[np.float64],
-    voxels: NDArray[np.int64],
-    numbers: NDArray[np.int32],
-    steps: NDArray[np.int64],
 ) -> NDArray[np.int64]:
     """Return the way along the middle of the vessel from the voxel ``end`` to the skeleton, without the latter."""
     region = front = np.array([end])
     for _ in range(distance[end] + REACH):  # the middle may be a little longer than the shortest way
-        front = np.setdiff1d(numbers[voxels[front][:, None] + steps], np.append(0, region))
+        front = np.setdiff1d(neighbours[front], np.append(0, region))
         region = np.union1d(region, front)
-    neighbours = numbers[voxels[region][:, None] + steps]
-    rows, taken = np.nonzero(np.isin(neighbours, region))
-    ends = neighbours[rows, taken]
+    rows, taken = np.nonzero(np.isin(neighbours[region], region))
+    ends = neighbours[region][rows, taken]
     costs = lengths[taken] * (depth[region[rows]] ** -2.0 + depth[ends] ** -2.0)
     graph = csr_array((costs, (rows, np.searchsorted(region, ends))), shape=(len(region),) * 2)
     start = int(np.searchsorted(region, end))

@@ -61,9 +61,7 @@ def test_every_option_named_in_the_text_exists_in_a_config(page):
     assert {option for option in named if option.split("::")[0] not in known | {"bundle_root"}} == set()
 
 
-@pytest.mark.parametrize(
-    "words", commands(ROOT / "README.md", "-m common"), ids=lambda words: " ".join(words)[:80]
-)
+@pytest.mark.parametrize("words", commands(ROOT / "README.md", "-m common"), ids=lambda words: " ".join(words)[:80])
 def test_a_command_of_the_shared_tools_has_the_options_given(words):
     module, function = COMMANDS[words[0]]
     parameters = inspect.signature(getattr(import_module(module, "common"), function)).parameters

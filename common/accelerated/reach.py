@@ -9,18 +9,36 @@ from .compiling import kernel
 
 
 @kernel
-def depths(voxels: NDArray[np.int64], numbers: NDArray[np.int32], steps: NDArray[np.int64]) -> NDArray[np.int32]:
-    """Return the steps from each voxel to the outside, ``(n + 1,)``: 1 at the surface, 0 outside."""
-    depth = np.ones(len(voxels), np.int32)
+def neighbours_of(places: NDArray[np.int64], steps: NDArray[np.int64]) -> NDArray[np.int32]:
+    """Find the neighbours of voxels: their numbers, ``(n + 1, number of steps)``; 0 for none and in row 0."""
+    columns = len(steps)
+    table = np.zeros((len(places) + 1, columns), np.int32)
+    reached = np.zeros(columns // 2, np.int64)  # places ascend, so each search goes on where it was
+    for number in range(len(places)):
+        for column in range(columns // 2):
+            wanted = places[number] + steps[column]
+            while places[reached[column]] < wanted:  # ends before `number`: these steps lead back
+                reached[column] += 1
+            other = reached[column]
+            if places[other] == wanted:
+                table[number + 1, column] = other + 1
+                table[other + 1, columns - 1 - column] = number + 1
+    return table
+
+
+@kernel
+def depths(neighbours: NDArray[np.int32]) -> NDArray[np.int32]:
+    """Return the steps from each voxel to the outside: 1 at the surface, 0 outside."""
+    depth = np.ones(len(neighbours), np.int32)
     depth[0] = 0
-    inner = np.arange(1, len(voxels))
+    inner = np.arange(1, len(neighbours))
     level = 1
     while len(inner):
         count = 0
         for number in inner:
             enclosed = True
-            for step in steps:
-                if depth[numbers[voxels[number] + step]] < level:
+            for other in neighbours[number]:
+                if depth[other] < level:
                     enclosed = False
                     break
             if enclosed:
@@ -35,27 +53,20 @@ def depths(voxels: NDArray[np.int64], numbers: NDArray[np.int32], steps: NDArray
 
 @kernel
 def largest_around(
-    values: NDArray[np.int32],
-    chosen: NDArray[np.int64],
-    voxels: NDArray[np.int64],
-    numbers: NDArray[np.int32],
-    steps: NDArray[np.int64],
+    values: NDArray[np.int32], chosen: NDArray[np.int64], neighbours: NDArray[np.int32]
 ) -> NDArray[np.int32]:
-    """Return the largest of ``values``, ``(n + 1,)``, at and around each of the ``chosen`` voxels, ``(m,)``."""
+    """Return the largest of ``values`` at and around each of the ``chosen`` voxels, ``(m,)``."""
     largest = values[chosen]
     for row in range(len(chosen)):
-        place = voxels[chosen[row]]
-        for step in steps:
-            largest[row] = max(largest[row], values[numbers[place + step]])
+        for other in neighbours[chosen[row]]:
+            largest[row] = max(largest[row], values[other])
     return largest
 
 
 @kernel
-def distances(
-    kept: NDArray[np.bool_], voxels: NDArray[np.int64], numbers: NDArray[np.int32], steps: NDArray[np.int64]
-) -> NDArray[np.int32]:
-    """Return 1 + the steps within the mask from the ``kept`` voxels, ``(n + 1,)``; 0 where none can be reached."""
-    distance = np.zeros(len(voxels), np.int32)
+def distances(kept: NDArray[np.bool_], neighbours: NDArray[np.int32]) -> NDArray[np.int32]:
+    """Return 1 + the steps within the mask from the ``kept`` voxels; 0 where none of them can be reached."""
+    distance = np.zeros(len(neighbours), np.int32)
     distance[kept] = level = 1
     rest = np.flatnonzero(distance == 0)[1:]
     reached = True
@@ -64,8 +75,8 @@ def distances(
         count = 0
         for number in rest:
             near = False
-            for step in steps:
-                if distance[numbers[voxels[number] + step]] == level:
+            for other in neighbours[number]:
+                if distance[other] == level:
                     near = True
                     break
             if near:
@@ -80,26 +91,19 @@ def distances(
 
 
 @kernel
-def spread(
-    distance: NDArray[np.int32],
-    front: NDArray[np.int64],
-    voxels: NDArray[np.int64],
-    numbers: NDArray[np.int32],
-    steps: NDArray[np.int64],
-) -> None:
-    """Lower ``distance``, ``(n + 1,)`` with 0 for unknown, to 1 + the steps from the voxels ``front``, where less."""
+def spread(distance: NDArray[np.int32], front: NDArray[np.int64], neighbours: NDArray[np.int32]) -> None:
+    """Lower ``distance``, where 0 means unknown, in place to 1 + the steps from the voxels ``front``, where less."""
     distance[front] = level = 1
     reached = np.empty(64 + 2 * len(front), np.int64)
     while len(front):
         level += 1
         count = 0
-        for voxel in front:
-            for step in steps:
-                number = numbers[voxels[voxel] + step]
-                if number > 0 and (distance[number] == 0 or distance[number] > level):
-                    distance[number] = level
+        for number in front:
+            for other in neighbours[number]:
+                if other > 0 and (distance[other] == 0 or distance[other] > level):
+                    distance[other] = level
                     if count == len(reached):
                         reached = np.concatenate((reached, np.empty_like(reached)))
-                    reached[count] = number
+                    reached[count] = other
                     count += 1
         front = reached[:count].copy()

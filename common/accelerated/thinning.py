@@ -10,8 +10,7 @@ from .compiling import kernel
 OFFSETS = np.array(
     [(x, y, z) for x in (-1, 0, 1) for y in (-1, 0, 1) for z in (-1, 0, 1) if (x, y, z) != (0, 0, 0)], np.int64
 )
-BORDERS = np.array([(0, 0, 0), (0, 0, -1), (0, 0, 1), (0, 1, 0), (0, -1, 0), (1, 0, 0), (-1, 0, 0)], np.int64)
-ORDER = np.array([4, 3, 2, 1, 5, 6], np.int64)  # in which scikit-image peels the six sides
+SIDES = np.array([10, 15, 13, 12, 21, 4], np.int64)  # -y +y +z -z +x -x: the order in which scikit-image peels them
 
 
 def _adjacency() -> NDArray[np.int64]:
@@ -56,47 +55,39 @@ OCTANT_BITS, OCTANT_CHANGE = _octants()
 
 
 @kernel
-def thin(mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Thin ``mask``, ``(X, Y, Z)`` in {0, 1}, one voxel of 0 all around, in place, and return it."""
-    size_y, size_z = mask.shape[1], mask.shape[2]
-    flat = mask.reshape(-1)
-    steps = np.empty(26, np.int64)
-    for number in range(26):
-        x, y, z = OFFSETS[number]
-        steps[number] = (x * size_y + y) * size_z + z
-    voxels = np.flatnonzero(flat)
-    candidates = np.empty(len(voxels), np.int64)
+def thin(neighbours: NDArray[np.int32]) -> NDArray[np.bool_]:
+    """Tell which voxels are left when a mask, numbered as in :mod:`.reach`, is thinned, ``(n + 1,)``."""
+    left = np.ones(len(neighbours), np.bool_)
+    left[0] = False
+    voxels = np.arange(1, len(neighbours))
+    candidates = np.empty(len(neighbours), np.int64)
     unchanged = 0
     while unchanged < 6:
         unchanged = 0
-        for border in ORDER:
-            x, y, z = BORDERS[border]
-            side = (x * size_y + y) * size_z + z
+        for side in SIDES:
             found = 0
             for voxel in voxels:
-                if flat[voxel] and not flat[voxel + side]:
-                    near = _neighbours(flat, voxel, steps)
+                if left[voxel] and not left[neighbours[voxel, side]]:
+                    near = _full_neighbours(left, neighbours[voxel])
                     if near & (near - 1) and _keeps_euler(near) and _is_simple(near):
                         candidates[found] = voxel
                         found += 1
             changed = False
-            for voxel in candidates[
-                :found
-            ]:  # again, one after another: earlier ones may have changed the neighbourhood
-                if _is_simple(_neighbours(flat, voxel, steps)):
-                    flat[voxel] = 0
+            for voxel in candidates[:found]:  # again, one after another: earlier ones may have changed the surroundings
+                if _is_simple(_full_neighbours(left, neighbours[voxel])):
+                    left[voxel] = False
                     changed = True
             unchanged += not changed
-        voxels = voxels[flat[voxels] > 0]
-    return mask
+        voxels = voxels[left[voxels]]
+    return left
 
 
 @kernel
-def _neighbours(flat: NDArray[np.uint8], voxel: np.int64, steps: NDArray[np.int64]) -> np.int64:
-    """Return the full neighbours of ``voxel`` as bits."""
+def _full_neighbours(left: NDArray[np.bool_], numbers: NDArray[np.int32]) -> np.int64:
+    """Return as bits which of the voxels ``numbers``, ``(26,)``, are left."""
     near = np.int64(0)
-    for number in range(26):
-        near |= np.int64(flat[voxel + steps[number]]) << number
+    for bit in range(26):
+        near |= np.int64(left[numbers[bit]]) << bit
     return near
 
 

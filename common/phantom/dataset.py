@@ -102,7 +102,9 @@ def write_dataset(
     """
     first = _checked_request(cases, seed, modality, shape, spacing, difficulty, orientation, background, heart_mask)
     if not (validation >= 0 and test >= 0 and validation + test <= 1):
-        raise ValueError(f"validation and test must be shares of the cases, at most 1 in sum, got {validation} and {test}")
+        raise ValueError(
+            f"validation and test must be shares of the cases, at most 1 in sum, got {validation} and {test}"
+        )
     if workers < 1:
         raise ValueError(f"workers must be at least 1, got {workers}")
     folder = Path(out)

@@ -9,6 +9,8 @@ from functools import cached_property
 from pathlib import Path
 
 import monai.bundle
+import nibabel
+import numpy as np
 import pytest
 import torch
 from monai.bundle import ConfigParser, ConfigWorkflow
@@ -25,7 +27,10 @@ TIMEOUT = 400  # seconds for a process, on a machine that does other things too
 
 
 class BundleCopy:
-    """A copy of a bundle beside a link to `common`, where its stub looks for it; the released weights stay behind."""
+    """A copy of a bundle beside a link to `common`, where its stub looks for it.
+
+    The released weights stay behind: its weights are those that a new small network has by chance.
+    """
 
     def __init__(self, bundle, folder):
         self.root = folder / "bundles" / bundle.name
@@ -33,6 +38,7 @@ class BundleCopy:
         (self.root / "models").mkdir(exist_ok=True)
         (folder / "common").symlink_to(ROOT / "common")
         self.small = SMALL[bundle.name]
+        torch.save(self.network.state_dict(), self.weights)
 
     @property
     def eval(self):
@@ -65,32 +71,64 @@ class BundleCopy:
         options = {**self.small, "bundle_root": str(self.root), **options}
         monai.bundle.run(run_id, config_file=self.files(*names), logging_file=False, **options)
 
+    def sparse_threshold(self, image):
+        """Return a threshold that leaves a fiftieth of a volume: a network of chance calls most voxels vessel."""
+        folder = self.root / "probability"
+        self.run("run", "inference.yaml", image=str(image), output_dir=str(folder), save_probability=True, overlap=0.0)
+        return float(np.quantile(nibabel.load(next(folder.glob("*_prob.nii.gz"))).get_fdata(), 0.98))
+
     def command(self, *arguments, cwd=None, launcher=("-m", "monai.bundle"), **options):
         """Call the command line as a user does, from the bundle's folder unless ``cwd`` says otherwise."""
         flags = [text for name, value in {**self.small, **options}.items() for text in (f"--{name}", str(value))]
-        process = subprocess.run(
+        process = subprocess.Popen(
             [sys.executable, "-W", "ignore", *launcher, "run", *arguments, *flags],
             cwd=cwd or self.root,
             env=os.environ | {"MONAI_FAIL_ON_DUPLICATE_CONFIG": "1"},
-            capture_output=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
             text=True,
-            timeout=TIMEOUT,
-            check=False,
         )
-        return process.returncode, process.stdout + process.stderr
+        try:
+            output, _ = process.communicate(timeout=TIMEOUT)
+        except subprocess.TimeoutExpired:
+            process.terminate()  # not kill: torchrun then ends its processes, which are in sessions of their own
+            output, _ = process.communicate()
+            pytest.fail(f"no end after {TIMEOUT} s:\n{output}")
+        return process.returncode, output
 
 
-@pytest.fixture(autouse=True)
-def _same_import_path(monkeypatch):
-    monkeypatch.setattr(sys, "path", list(sys.path))  # every workflow puts its bundle first
+@pytest.fixture(autouse=True, scope="module")
+def _same_import_path():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "path", list(sys.path))  # every workflow puts its bundle first
+        yield
 
 
 @pytest.fixture(params=BUNDLES, ids=lambda path: path.name)
 def copy(request, tmp_path):
-    """A copy of each bundle, with weights that a new small network has by chance."""
-    made = BundleCopy(request.param, tmp_path)
-    torch.save(made.network.state_dict(), made.weights)
-    return made
+    """A copy of each bundle."""
+    return BundleCopy(request.param, tmp_path)
+
+
+@pytest.fixture
+def toy_set(tmp_path):
+    """A data set of noise, 20 x 24 x 28 voxels, with one vessel in each label; for what needs no anatomy."""
+    folder = tmp_path / "toy_set"
+    noise = [np.random.default_rng(number).normal(100, 300, (20, 24, 28)) for number in range(4)]
+    cases = [write_case(folder, str(number), voxels) for number, voxels in enumerate(noise)]
+    return write_list(folder, training=cases[:2], validation=cases[2:3], test=cases[3:]).parent
+
+
+def write_case(folder, name, voxels, label=None):
+    """Write an image and its label, a vessel unless given, with voxels of 1.5 mm. Return the image's path."""
+    if label is None:
+        label = np.zeros(voxels.shape)
+        label[8:11, 8:11] = 1
+    for kind, values in (("images", voxels), ("labels", label)):
+        (folder / kind).mkdir(parents=True, exist_ok=True)
+        image = nibabel.Nifti1Image(values.astype(np.float32), np.diag([1.5, 1.5, 1.5, 1]))
+        nibabel.save(image, folder / kind / f"{name}.nii.gz")
+    return folder / "images" / f"{name}.nii.gz"
 
 
 @pytest.fixture(scope="session")
@@ -105,7 +143,9 @@ def write_list(folder, **sections):
     """Write a data list of images, or of entries; the label of images/x lies at labels/x. Return its path."""
     entries = {
         name: [
-            {"image": str(case), "label": str(case.parents[1] / "labels" / case.name)} if isinstance(case, Path) else case
+            {"image": str(case), "label": str(case.parents[1] / "labels" / case.name)}
+            if isinstance(case, Path)
+            else case
             for case in cases
         ]
         for name, cases in sections.items()

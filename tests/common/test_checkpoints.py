@@ -16,13 +16,13 @@ from common.handlers import EpochSeeder, TrainingProgress
 class Run:
     """A training with shuffled, randomly scaled data, as the bundles' configs build it."""
 
-    def __init__(self, folder, epochs, validation_scores=()):
+    def __init__(self, folder, epochs, validation_scores=(), total_iters=4):
         torch.manual_seed(0)
         self.network = nn.Linear(1, 1)
         data = [{"image": torch.full((1,), i / 4), "label": torch.full((1,), i / 2)} for i in range(8)]
         dataset = Dataset(data, Compose([RandScaleIntensityd(keys="image", factors=0.5, prob=0.9)]))
         optimizer = torch.optim.Adam(self.network.parameters(), lr=0.1)
-        scheduler = torch.optim.lr_scheduler.PolynomialLR(optimizer, total_iters=4)
+        scheduler = torch.optim.lr_scheduler.PolynomialLR(optimizer, total_iters=total_iters)
         self.trainer = SupervisedTrainer(
             device=torch.device("cpu"),
             max_epochs=epochs,
@@ -58,6 +58,15 @@ def test_a_resumed_training_ends_where_an_uninterrupted_one_does(tmp_path):
     rest.trainer.run()
     assert rest.trainer.state.epoch == 4
     assert rest.weight() == whole.weight()
+
+
+def test_a_prolonged_training_follows_the_schedule_of_its_new_length(tmp_path):
+    Run(tmp_path, epochs=2, total_iters=2).trainer.run()  # ends with a rate of 0
+    longer = Run(tmp_path, epochs=4, total_iters=4)
+    longer.checkpoints.resume()
+    assert longer.checkpoints.optimizer.param_groups[0]["lr"] == pytest.approx(0.1 * 2 / 4)
+    longer.trainer.run()
+    assert longer.checkpoints.optimizer.param_groups[0]["lr"] == 0
 
 
 def test_without_the_seeds_of_each_epoch_it_would_not(tmp_path, monkeypatch):
@@ -108,6 +117,14 @@ def test_only_the_first_process_writes(tmp_path):
 def test_nothing_to_resume_is_an_error(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"nothing to resume: .*last.pt"):
         Run(tmp_path, epochs=1).checkpoints.resume()
+
+
+def test_the_state_of_another_network_is_refused(tmp_path):
+    Run(tmp_path, epochs=1).trainer.run()
+    other = Run(tmp_path, epochs=2)
+    other.checkpoints.network = nn.Linear(2, 1)
+    with pytest.raises(ValueError, match=r"last.pt is of another network or optimizer: resume with the options"):
+        other.checkpoints.resume()
 
 
 def test_a_finished_training_is_not_resumed(tmp_path):

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import time
 
 import nibabel
 import numpy as np
@@ -170,6 +171,17 @@ def test_what_cannot_be_scored_is_an_error_that_names_it(folders, spoil, message
     assert not (folders / "out" / "metrics.csv").exists()
 
 
+def test_after_an_error_the_other_cases_are_not_waited_for(folders, monkeypatch):
+    for case in range(12):
+        write(folders / "ref" / f"{case}.nii.gz", vessel() * (2 if case == 0 else 1))
+        write(folders / "pred" / f"{case}.nii.gz", vessel())
+    scored = []
+    monkeypatch.setattr("common.evaluation.score_case", lambda *_: (scored.append(1), time.sleep(0.05)))
+    with pytest.raises(ValueError, match=r"0.nii.gz: a mask is 0 and 1"):
+        run(folders)
+    assert len(scored) < 6
+
+
 def test_a_missing_folder_is_named(folders):
     with pytest.raises(NotADirectoryError, match=r"there is no folder nowhere"):
         evaluate("nowhere", str(folders / "ref"), str(folders / "out"))
@@ -234,10 +246,12 @@ def test_an_evaluator_and_the_command_write_the_same(folders, tmp_path):
 
 
 def test_a_second_run_starts_from_nothing(tmp_path):
-    engine = evaluator([item("a", vessel(), vessel())], tmp_path)
+    items = [item("a", vessel(), vessel())]
+    engine = evaluator(items, tmp_path)
     engine.run()
+    items[0] = item("b", vessel(), vessel())
     engine.run()
-    assert json.loads((tmp_path / "summary.json").read_text())["cases"] == 1
+    assert [line.split(",")[0] for line in (tmp_path / "metrics.csv").read_text().splitlines()] == ["case", "b"]
 
 
 def test_without_a_case_the_file_of_the_label_gives_the_name(tmp_path):
@@ -271,15 +285,16 @@ def _run_process(rank, folder):
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29731"}
     idist.initialize("gloo")
     mine = [item("a", vessel(), vessel()), item("b", vessel(11), vessel())][: 2 - rank]  # "a" is padded to both
-    engine = evaluator(mine, folder)
+    engine = evaluator(mine, folder / str(rank))
     engine.run()
     (folder / f"dice_{rank}").write_text(str(engine.state.metrics["dice"]))
     idist.finalize()
 
 
 @pytest.mark.slow
-def test_two_processes_write_every_case_once(tmp_path):
+def test_of_two_processes_the_first_writes_every_case_once(tmp_path):
     processes.spawn(_run_process, (tmp_path,), nprocs=2)
-    lines = (tmp_path / "metrics.csv").read_text().splitlines()
+    assert not list((tmp_path / "1").iterdir())
+    lines = (tmp_path / "0" / "metrics.csv").read_text().splitlines()
     assert [line.split(",")[:2] for line in lines[1:]] == [["a", "1"], ["b", "0.666667"]]
     assert [float((tmp_path / f"dice_{rank}").read_text()) for rank in range(2)] == pytest.approx([5 / 6] * 2)

@@ -74,6 +74,12 @@ def test_cldice_is_the_harmonic_mean_of_what_the_skeletons_share():
     assert cldice(prediction, label) == scores["cldice"]
 
 
+def test_a_skeleton_need_not_lie_on_the_other_but_in_the_other_mask():
+    label, beside = bar(0, 40, side=5), line(0, 40, y=12, z=13)  # at the rim of the bar
+    assert score_case(beside, label, SPACING)["topology_precision"] == 1
+    assert score_case(label, beside, SPACING)["topology_sensitivity"] == 1
+
+
 def test_cldice_forgives_thickness_and_dice_does_not():
     label, prediction = bar(5, 35, side=3), bar(4, 36, side=5, y=11, z=11)
     assert cldice(prediction, label) == pytest.approx(1, abs=0.1)
@@ -112,10 +118,10 @@ def test_a_vessel_without_a_predicted_voxel_is_missed():
 
 
 def test_the_detected_length_is_that_of_the_reference_inside_the_prediction():
-    scores = score_case(bar(0, 20), line(0, 40), SPACING)
+    scores = score_case(bar(0, 10), line(0, 40), SPACING)
     assert scores["reference_length_mm"] == pytest.approx(39 * 0.5)
-    assert scores["detected_length_mm"] == pytest.approx((19 + 0.5) * 0.5)  # half of the step that leaves
-    assert scores["detected_length_share"] == pytest.approx(19.5 / 39)
+    assert scores["detected_length_mm"] == pytest.approx((9 + 0.5) * 0.5)  # half of the step that leaves
+    assert scores["detected_length_share"] == pytest.approx(9.5 / 39)
 
 
 def test_voxels_without_length_are_detected_one_by_one():

@@ -1,0 +1,176 @@
+"""Masks lie on their image, whatever its format, orientation and size; and every option of inference does its part."""
+
+import nibabel
+import numpy as np
+import pytest
+from monai.data import ITKReader
+from scipy import ndimage
+from scipy.spatial.transform import Rotation
+
+from common.grids import describe_difference, read_grid
+
+from ..conftest import BUNDLES
+from .conftest import BundleCopy
+
+itk = pytest.importorskip("itk")
+
+EVERYWHERE = np.ones((3, 3, 3))  # voxels touch at faces, edges and corners
+
+
+def write_with_itk(voxels, affine, path):
+    """Write RAS voxels as a file of ITK, which is in LPS, or as a DICOM series."""
+    image = itk.image_from_array(np.ascontiguousarray(voxels.T))
+    image.SetSpacing(np.linalg.norm(affine[:3, :3], axis=0).tolist())
+    lps = np.diag([-1, -1, 1]) @ affine[:3]
+    image.SetOrigin(lps[:, 3].tolist())
+    image.SetDirection(lps[:, :3] / np.linalg.norm(affine[:3, :3], axis=0))
+    if path.suffix:
+        itk.imwrite(image, str(path))
+        return
+    path.mkdir()
+    origin = lps[:, 3]
+    orientation = "\\".join(f"{value:g}" for value in (lps[:, :2] / image.GetSpacing()[0]).T.ravel())
+    for index in range(voxels.shape[2]):
+        part = itk.image_from_array(np.ascontiguousarray(voxels[:, :, index : index + 1].T))
+        part.SetSpacing(image.GetSpacing())
+        position = origin + index * lps[:, 2]
+        part.SetOrigin(position.tolist())
+        part.SetDirection(image.GetDirection())
+        tags = part.GetMetaDataDictionary()
+        tags["0008|0060"] = "CT"
+        tags["0008|0018"], tags["0020|000d"], tags["0020|000e"] = f"1.2.3.4.{index + 1}", "1.2.3", "1.2.3.4"
+        tags["0020|0013"] = str(index + 1)
+        tags["0020|0032"], tags["0020|0037"] = "\\".join(f"{value:.6f}" for value in position), orientation
+        writer = itk.GDCMImageIO.New()
+        writer.KeepOriginalUIDOn()
+        itk.imwrite(part, str(path / f"{index:03d}.dcm"), imageio=writer)
+
+
+def oblique(affine):
+    """The affine of a gantry turned by 10 and 20 degrees."""
+    turned = affine.copy()
+    turned[:3, :3] = Rotation.from_euler("zx", [10, 20], degrees=True).as_matrix() @ affine[:3, :3]
+    return turned
+
+
+@pytest.fixture(scope="module")
+def scans(phantoms, tmp_path_factory):
+    """One phantom, stored in many ways, and without contrast."""
+    folder = tmp_path_factory.mktemp("scans")
+    original = nibabel.load(phantoms[3]["image"])
+    voxels, affine = np.asanyarray(original.dataobj).astype(np.int16), original.affine
+    nibabel.save(nibabel.Nifti1Image(voxels, affine), folder / "ras.nii.gz")
+    turned = nibabel.orientations.axcodes2ornt("PIL")  # other order, other directions
+    ras = nibabel.io_orientation(affine)
+    nibabel.save(
+        nibabel.Nifti1Image(voxels, affine).as_reoriented(nibabel.orientations.ornt_transform(ras, turned)),
+        folder / "turned.nii.gz",
+    )
+    nibabel.save(nibabel.Nifti1Image(voxels, oblique(affine)), folder / "oblique.nii")
+    for name in ("scan.nrrd", "metaimage.mha", "dicom"):
+        write_with_itk(voxels, affine, folder / name)
+    nibabel.save(nibabel.Nifti1Image(np.minimum(voxels, 60), affine), folder / "native.nii.gz")
+    return folder
+
+
+CASES = ["dicom", "metaimage", "native", "oblique", "ras", "scan", "turned"]
+
+
+@pytest.fixture(scope="module", params=BUNDLES, ids=lambda path: path.name)
+def masks(request, scans, tmp_path_factory):
+    """What a bundle makes of the scans, by case."""
+    copy = BundleCopy(request.param, tmp_path_factory.mktemp("inference"))
+    threshold = copy.sparse_threshold(scans / "ras.nii.gz")
+    with pytest.warns(UserWarning, match=r"native\.nii\.gz: there is no contrast-filled heart"):
+        copy.run("run", "inference.yaml", dataset_dir=str(scans), threshold=threshold, overlap=0.0)
+    return {path.name.removesuffix("_seg.nii.gz"): path for path in copy.eval.iterdir()}
+
+
+@pytest.mark.slow
+def test_every_scan_of_a_folder_gets_one_mask(masks):
+    assert sorted(masks) == CASES
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", CASES)
+def test_a_mask_lies_on_its_scan(masks, scans, case):
+    scan = next(path for path in scans.iterdir() if path.name.split(".")[0] == case)
+    assert describe_difference(read_grid(scan), read_grid(masks[case])) is None
+    np.testing.assert_allclose(read_grid(masks[case]).affine, read_grid(scan).affine, atol=1e-3)
+
+
+def ras_voxels(path):
+    return np.asanyarray(nibabel.as_closest_canonical(nibabel.load(path)).dataobj)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", ["dicom", "metaimage", "oblique", "scan", "turned"])
+def test_the_way_a_scan_is_stored_does_not_change_its_mask(masks, case):
+    expected = ras_voxels(masks["ras"])
+    assert expected.any()
+    assert not expected.all()
+    np.testing.assert_array_equal(ras_voxels(masks[case]), expected)
+
+
+@pytest.mark.slow
+def test_a_scan_without_contrast_gets_an_empty_mask(masks):
+    assert not ras_voxels(masks["native"]).any()
+
+
+@pytest.fixture
+def piece(phantoms, tmp_path):
+    """A cut-out smaller than a patch."""
+    image = nibabel.load(phantoms[3]["image"]).slicer[20:44, 20:48, 12:36]
+    nibabel.save(image, tmp_path / "piece.nii.gz")
+    return tmp_path / "piece.nii.gz"
+
+
+def segment(copy, piece, folder, **options):
+    """Segment ``piece``; return the voxels of what was written, by kind."""
+    options = {"require_contrast": False, "overlap": 0.0, "min_volume_mm3": 0, **options}
+    copy.run("run", "inference.yaml", image=str(piece), output_dir=str(copy.root / folder), **options)
+    kinds = {path.name.removesuffix(".nii.gz").split("_")[1]: path for path in (copy.root / folder).iterdir()}
+    for path in kinds.values():
+        assert describe_difference(read_grid(piece), read_grid(path)) is None
+    return {kind: np.asanyarray(nibabel.load(path).dataobj) for kind, path in kinds.items()}
+
+
+@pytest.mark.slow
+def test_the_options_of_inference_do_what_they_say(copy, piece):
+    plain = segment(copy, piece, "plain", save_probability=True)
+    threshold = float(np.quantile(plain["prob"], 0.8))
+    seg = segment(copy, piece, "seg", threshold=threshold)
+    assert sorted(plain) == ["prob", "seg"]
+    assert sorted(seg) == ["seg"]
+    assert plain["prob"].dtype == np.float32
+    assert plain["prob"].min() >= 0
+    assert plain["prob"].max() <= 1
+    np.testing.assert_array_equal(seg["seg"], plain["prob"] >= threshold)
+
+    components = ndimage.label(seg["seg"], EVERYWHERE)[0]
+    sizes = np.sort(np.bincount(components[components > 0]))[::-1]
+    largest = segment(copy, piece, "largest", threshold=threshold, keep_largest_k=2)["seg"]
+    assert ndimage.label(largest, EVERYWHERE)[1] == 2
+    assert largest.sum() == sizes[:2].sum()
+
+    mirrored = segment(copy, piece, "mirrored", save_probability=True, mirror_axes=[0, 1])
+    assert not np.allclose(mirrored["prob"], plain["prob"], atol=1e-3)
+    flipped = piece.with_name("flipped.nii.gz")
+    image = nibabel.load(piece)
+    nibabel.save(nibabel.Nifti1Image(np.asanyarray(image.dataobj)[::-1, ::-1], image.affine), flipped)
+    again = segment(copy, flipped, "flipped", save_probability=True, mirror_axes=[0, 1])
+    np.testing.assert_allclose(again["prob"][::-1, ::-1], mirrored["prob"], atol=1e-4)
+
+    union = segment(copy, piece, "union", save_probability=True, blend="union", overlap=0.75, patch_size=[16, 16, 16])
+    assert set(np.unique(union["prob"])) <= {0, 1}
+
+
+@pytest.mark.slow
+def test_a_real_native_series_leads_to_a_warning_and_an_empty_mask(copy, real_data):
+    series = real_data / "ct_noncontrast" / "A0002_8mm_B40f"
+    with pytest.warns(UserWarning, match="there is no contrast-filled heart"):
+        copy.run("run", "inference.yaml", image=str(series), spacing=[6, 6, 6], overlap=0.0)
+    mask = nibabel.load(copy.eval / "A0002_8mm_B40f_seg.nii.gz")
+    header = ITKReader().get_data(ITKReader().read(str(series)))[1]
+    assert mask.shape == tuple(header["spatial_shape"])
+    assert not np.asanyarray(mask.dataobj).any()
