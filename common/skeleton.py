@@ -20,7 +20,7 @@ try:
 except ImportError:  # without numba
     _accelerated = None  # type: ignore[assignment]
 
-REACH = 3  # voxels over which the depth of the vessel is spread before a ridge is compared with it
+REACH = 3  # voxels: how far along a vessel its width is looked for, and how much longer its middle may be than the way
 
 
 def skeletonize(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:

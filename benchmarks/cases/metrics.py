@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from unittest import mock
 
 import numpy as np
@@ -81,22 +81,26 @@ def _score_with_peers(masks: Masks) -> Scores:
     confusion(*pair)
     precision, recall = confusion.aggregate()
     nsd = [
-        SurfaceDiceMetric([tolerance * (1 + ROUNDING)])(*pair, spacing=SPACING).item()
+        _number(SurfaceDiceMetric([tolerance * (1 + ROUNDING)])(*pair, spacing=SPACING))
         for tolerance in NSD_TOLERANCES_MM
     ]
     ours, theirs = (_betti_numbers(mask) for mask in masks)
     return {
-        "dice": DiceMetric()(*pair).item(),
-        "precision": precision.item(),
-        "recall": recall.item(),
+        "dice": _number(DiceMetric()(*pair)),
+        "precision": _number(precision),
+        "recall": _number(recall),
         "cldice": _cldice(*masks),
-        "hd95_mm": HausdorffDistanceMetric(percentile=95)(*pair, spacing=SPACING).item(),
-        "assd_mm": SurfaceDistanceMetric(symmetric=True)(*pair, spacing=SPACING).item(),
+        "hd95_mm": _number(HausdorffDistanceMetric(percentile=95)(*pair, spacing=SPACING)),
+        "assd_mm": _number(SurfaceDistanceMetric(symmetric=True)(*pair, spacing=SPACING)),
         "nsd_0.5mm": nsd[0],
         "nsd_1mm": nsd[1],
         "betti0_error": abs(ours[0] - theirs[0]),
         "betti1_error": abs(ours[1] - theirs[1]),
     }
+
+
+def _number(score: Any) -> float:
+    return float(score)  # MONAI's signatures allow lists of tensors, too
 
 
 def _cldice(prediction: Mask, reference: Mask) -> float:

@@ -36,7 +36,7 @@ def cases(size: str) -> list[Case]:
 
 
 def _with_peer(mask: Mask) -> Mask:
-    return np.asarray(skeletonize_volume(mask) > 0)  # type: ignore[no-untyped-call]
+    return np.asarray(skeletonize_volume(mask) > 0)
 
 
 def _without_kernels(mask: Mask) -> Mask:

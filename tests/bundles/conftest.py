@@ -86,7 +86,7 @@ class BundleCopy:
             env=os.environ | {"MONAI_FAIL_ON_DUPLICATE_CONFIG": "1"},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            text=True,
+            encoding="utf-8",
         )
         try:
             output, _ = process.communicate(timeout=TIMEOUT)
