@@ -155,7 +155,7 @@ def test_a_small_volume_is_placed_on_the_arteries():
         ({"shape": "64x64x64"}, "such as 160,160,128, got '64x64x64'"),
         ({"spacing": (0.5, 0.5, -1)}, "spacing must be one or three numbers"),
         ({"orientation": "RAR"}, "three different axes.*'RAR'"),
-        ({"validation": 0.7, "test": 0.5}, "shares of the cases below 1"),
+        ({"validation": 0.7, "test": 0.5}, "shares of the cases, at most 1"),
         ({"workers": 0}, "workers must be at least 1"),
         ({"background": "ct.nii.gz"}, "background and heart_mask go together"),
         ({"background": "a.nii", "heart_mask": "b.nii", "shape": (64, 64, 64)}, "shape and orientation follow"),
