@@ -2,7 +2,7 @@
 # make demo IMAGE=/path/scan.nii.gz segments your own scan.
 PYTHON ?= python3
 RUN := $(CURDIR)/.venv/bin/python -W ignore
-CASES ?= 3
+CASES ?= 2
 SEED ?= 90000# no training has used it
 
 .PHONY: demo test check bench
