@@ -1,7 +1,8 @@
 # make demo | test | check | bench. Each sets up .venv on its first call.
 # make demo IMAGE=/path/scan.nii.gz segments your own scan.
 PYTHON ?= python3
-RUN := $(CURDIR)/.venv/bin/python -W ignore
+# MONAI's warnings to developers are left out; ours to users are shown
+RUN := $(CURDIR)/.venv/bin/python -W ignore::FutureWarning -W ignore::DeprecationWarning
 CASES ?= 2
 SEED ?= 90000# no training has used it
 
