@@ -20,7 +20,7 @@ GIVEN = {"config_file", "run_id"}  # options of MONAI's command itself
 
 def commands(page, start):
     """Words of each command of a page's shell blocks that holds ``start``, from there on."""
-    blocks = re.findall(r"```bash\n(.*?)```", page.read_text(), re.DOTALL)
+    blocks = re.findall(r"```bash\n(.*?)```", page.read_text("utf-8"), re.DOTALL)
     lines = [shlex.split(line, comments=True) for block in blocks for line in block.splitlines()]
     start = start.split()
     places = [(line, i) for line in lines for i in range(len(line)) if line[i : i + len(start)] == start]
@@ -52,7 +52,7 @@ def test_a_bundle_command_overrides_only_what_its_configs_define(bundle, words):
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.parents[1].name)
 def test_every_option_named_in_the_text_exists_in_a_config(page):
-    text = re.sub(r"```.*?```", "", page.read_text(), flags=re.DOTALL)
+    text = re.sub(r"```.*?```", "", page.read_text("utf-8"), flags=re.DOTALL)
     named = {option.split()[0] for option in re.findall(r"`--([\w:]+)", text)}
     known = set()
     for bundle in BUNDLES:
@@ -70,11 +70,11 @@ def test_a_command_of_the_shared_tools_has_the_options_given(words):
 
 def test_every_make_target_of_the_readme_exists():
     targets = set(re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
-    assert set(re.findall(r"make (\w+)", (ROOT / "README.md").read_text())) & {"demo", "test"} <= targets
+    assert set(re.findall(r"make (\w+)", (ROOT / "README.md").read_text("utf-8"))) & {"demo", "test"} <= targets
     assert {"demo", "test", "check", "bench"} <= targets
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.parents[1].name)
 def test_links_to_files_of_the_repository_lead_somewhere(page):
-    links = re.findall(r"\]\((?!http)([^)#]+)", page.read_text())
+    links = re.findall(r"\]\((?!http)([^)#]+)", page.read_text("utf-8"))
     assert [link for link in links if not (page.parent / link).exists()] == []
