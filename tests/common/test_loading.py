@@ -144,7 +144,7 @@ def test_a_volume_that_cannot_be_a_ct_is_refused_by_name(volume, change, message
 @pytest.mark.parametrize("window", [(0, 255), (0, 1)])
 def test_windowed_images_pass_with_their_window(volume, window):
     image = (volume + 1000) / 2000 * window[1]
-    CheckVolumed("image", window_hu=window)({"image": image})
+    assert CheckVolumed("image", window_hu=window)({"image": image})["image"] is image
 
 
 @pytest.mark.parametrize("edge", [0.0, 0.001, 11.0, np.nan])
@@ -181,7 +181,7 @@ def label(volume):
 
 
 def test_a_good_label_passes(volume, label):
-    CheckLabeld("label", "image")({"image": volume, "label": label})
+    assert CheckLabeld("label", "image")({"image": volume, "label": label})["label"] is label
 
 
 @pytest.mark.parametrize("value", [255.0, 0.5, -1.0, np.nan])
