@@ -16,7 +16,7 @@ from nibabel.filebasedimages import ImageFileError
 from numpy.typing import NDArray
 from scipy.ndimage import affine_transform, distance_transform_edt, gaussian_filter, map_coordinates
 
-from ..centerline import Branch
+from ..centerline.branch import Branch
 from ..plaque import Plaque
 from .canvas import ScanGrid
 from .ccta import Protocol, Scan, blur, coronary_labels, paint_coronaries, stored_hu

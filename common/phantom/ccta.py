@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d, shift
 
-from ..centerline import Branch
+from ..centerline.branch import Branch
 from ..plaque import Branch as PlaqueBranch
 from ..plaque import Plaque, draw_plaques
 from ..tomography import correlated_noise

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 from scipy.spatial import cKDTree
 
-from ..centerline import Branch
+from ..centerline.branch import Branch
 from .canvas import Canvas
 from .heart import HEART_LABELS, Heart
 from .shapes import Array, Tube, smooth_union

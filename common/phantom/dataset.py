@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from ..centerline import BRANCH_LABELS, write_json, write_vtp
+from ..centerline.branch import BRANCH_LABELS
+from ..centerline.writers import write_json, write_vtp
 from ..files import check_writable, replacing
 from ..plaque import Plaque
 from .anatomy import Anatomy, draw_anatomy

@@ -9,7 +9,7 @@ from typing import Any
 import nibabel
 import numpy as np
 
-from ..centerline import BRANCH_LABELS, Branch
+from ..centerline.branch import BRANCH_LABELS, Branch
 from ..plaque import Plaque
 from .canvas import ScanGrid
 from .heart import Heart

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..centerline import Branch
+from ..centerline.branch import Branch
 from .courses import Points, arc_length, grow, resample
 from .grooves import lad_course, lcx_course, pda_course, pla_course, rca_course
 from .heart import Heart

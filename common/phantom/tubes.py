@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from ..centerline import Branch
+from ..centerline.branch import Branch
 from .canvas import ScanGrid
 
 _CHUNK = 24  # points of a centerline that share one box of candidate voxels

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ..centerline import Branch
+from ..centerline.branch import Branch
 from ..plaque import Plaque
 from .canvas import ScanGrid
 from .tubes import TubeVoxels, tube_voxels, vessel_coordinates

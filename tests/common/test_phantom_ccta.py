@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.ndimage import label as components
 
-from common.centerline import Branch
+from common.centerline.branch import Branch
 from common.phantom.anatomy import draw_anatomy
 from common.phantom.canvas import Canvas, ScanGrid
 from common.phantom.ccta import DIFFICULTIES, Protocol, blur, draw_protocol, draw_tree_plaques, render_ccta

@@ -8,7 +8,8 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from common.centerline import BRANCH_LABELS, Branch, write_json, write_vtp
+from common.centerline.branch import BRANCH_LABELS, Branch
+from common.centerline.writers import write_json, write_vtp
 
 
 @pytest.fixture
