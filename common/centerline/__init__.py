@@ -1,0 +1,1 @@
+"""Centerlines: extracted from masks, read and written, compared, and cropped along."""
