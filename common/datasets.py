@@ -9,7 +9,7 @@ from typing import Any
 from .grids import VOLUME_SUFFIXES, Grid, case_name, describe_difference, dicom_series, read_grid
 
 SECTIONS = ("training", "validation", "test")
-FILE_KEYS = ("image", "label", "centerline", "branches", "heart")  # what in an entry is a path
+FILE_KEYS = ("image", "label", "centerline", "predicted_centerline", "branches", "heart")  # what in an entry is a path
 LAYOUT = (
     'it must be a JSON file such as {"training": [{"image": "images/1.nii.gz", "label": "labels/1.nii.gz"}, ...], '
     '"validation": [...], "test": [...]}, with paths relative to the file'

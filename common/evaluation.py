@@ -91,18 +91,35 @@ class VesselScores:
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._score)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._finish)
 
-    def _start(self, _engine: Engine) -> None:
+    def start(self) -> None:
+        """Forget earlier cases, and make sure that the results can be written."""
         self._scores = {}
         check_writable(self.output_dir)
 
-    def _score(self, engine: Engine) -> None:
-        for item in _items(engine):
-            case = str(item.get("case") or _case_of(item["label"]))
-            grid = _common_grid(case, *(_grid_of(item[key], key, case) for key in ("pred", "label")))
-            masks = [_binary(item[key][0].numpy(force=True), f"{key} of case {case!r}") for key in ("pred", "label")]
-            self._add(case, _score(masks[0], masks[1], grid))
+    def score(self, case: str, pred: MetaTensor, label: MetaTensor) -> dict[str, float]:
+        """Score one case and return what :func:`.metrics.score_case` returns.
 
-    def _finish(self, engine: Engine) -> None:
+        Args:
+            case: its name.
+            pred: predicted mask of 0 and 1, ``(1, *spatial)``.
+            label: reference mask, on the same grid.
+
+        Raises:
+            ValueError: If they are not two such masks, or another case of this name had other scores.
+        """
+        masks = {"pred": pred, "label": label}
+        grid = _common_grid(case, *(_grid_of(mask, key, case) for key, mask in masks.items()))
+        arrays = [_binary(mask[0].numpy(force=True), f"{key} of case {case!r}") for key, mask in masks.items()]
+        scores = _score(arrays[0], arrays[1], grid)
+        self._add(case, scores)
+        return scores
+
+    def finish(self) -> dict[str, float]:
+        """Gather the scores of all processes, write and print them, and return the mean of each metric.
+
+        Raises:
+            ValueError: If there was no case.
+        """
         if idist.get_world_size() > 1:
             parts = cast("list[dict[str, dict[str, float]]]", idist.all_gather(self._scores))
             for case, scores in (row for part in parts for row in part.items()):
@@ -112,13 +129,43 @@ class VesselScores:
         if idist.get_rank() == 0:
             write_scores(self._scores, self.output_dir)
         metrics = summarize(self._scores)["metrics"]
-        engine.state.metrics.update({name: statistics["mean"] for name, statistics in metrics.items()})
+        return {name: statistics["mean"] for name, statistics in metrics.items()}
+
+    def _start(self, _engine: Engine) -> None:
+        self.start()
+
+    def _score(self, engine: Engine) -> None:
+        for case, item in items_of(engine):
+            self.score(case, item["pred"], item["label"])
+
+    def _finish(self, engine: Engine) -> None:
+        engine.state.metrics.update(self.finish())
 
     def _add(self, case: str, scores: dict[str, float]) -> None:
         """Keep the scores of a case; a sampler that pads the last round gives the same case to two processes."""
         known = self._scores.setdefault(case, scores)
         if not np.array_equal(list(known.values()), list(scores.values()), equal_nan=True):
             raise ValueError(f'two cases are named {case!r}; give each its own "case" in the data list')
+
+
+def items_of(engine: Engine) -> list[tuple[str, dict[str, Any]]]:
+    """Return the items of an evaluator's present batch, input and output together, each with the name of its case.
+
+    Args:
+        engine: a ``SupervisedEvaluator`` after an iteration.
+
+    Raises:
+        ValueError: If its output is not a list of items with "pred" and "label", or an item has no name.
+    """
+    batch, output = engine.state.batch, engine.state.output
+    if not isinstance(output, list) or not all({"pred", "label"} <= item.keys() for item in output):
+        raise ValueError(
+            "VesselScores needs the evaluator's output as a list of items with 'pred' and 'label' (decollate=True, "
+            "labels in the data list and loaded)"
+        )
+    inputs = batch if isinstance(batch, list) else [{}] * len(output)
+    items = [{**given, **item} for given, item in zip(inputs, output, strict=True)]
+    return [(str(item.get("case") or _case_of(item["label"])), item) for item in items]
 
 
 def _masks_by_case(folder: str) -> dict[str, Path]:
@@ -177,18 +224,6 @@ def _binary(voxels: NDArray[Any], name: str) -> NDArray[np.bool_]:
             f"{name}: a mask is 0 and 1, but it holds {values} as well; write (mask > 0) as 1 if that is meant"
         )
     return np.asarray(mask)
-
-
-def _items(engine: Engine) -> list[dict[str, Any]]:
-    """Return the items of the present batch, input and output together."""
-    batch, output = engine.state.batch, engine.state.output
-    if not isinstance(output, list) or not all({"pred", "label"} <= item.keys() for item in output):
-        raise ValueError(
-            "VesselScores needs the evaluator's output as a list of items with 'pred' and 'label' (decollate=True, "
-            "labels in the data list and loaded)"
-        )
-    inputs = batch if isinstance(batch, list) else [{}] * len(output)
-    return [{**given, **item} for given, item in zip(inputs, output, strict=True)]
 
 
 def _case_of(label: MetaTensor) -> str:

@@ -1,13 +1,16 @@
-"""Ignite handlers that MONAI lacks: reproducible epochs, and one progress bar for the whole training."""
+"""Ignite handlers that MONAI lacks: reproducible epochs, clipped gradients, one progress bar for a whole training."""
 
 from __future__ import annotations
 
+import torch
 from ignite.engine import Engine, Events
 from ignite.handlers import ProgressBar
 from monai.data import Dataset
+from monai.engines import IterationEvents
 from monai.handlers import from_engine
 from monai.transforms import Compose
 from monai.utils import set_determinism
+from torch.optim import Optimizer
 
 
 class EpochSeeder:
@@ -35,6 +38,36 @@ class EpochSeeder:
         set_determinism(seed=seed, use_deterministic_algorithms=None)
         if isinstance(self.dataset.transform, Compose):
             self.dataset.transform.set_random_state(seed=seed)
+
+
+class GradientClipper:
+    """Limits the norm of all gradients together before each step of the optimizer.
+
+    Args:
+        optimizer: whose parameters are looked at.
+        max_norm: larger gradients are scaled down to this Euclidean norm; above 0.
+
+    Raises:
+        ValueError: If ``max_norm`` is not above 0.
+    """
+
+    def __init__(self, optimizer: Optimizer, max_norm: float = 1.0) -> None:
+        if max_norm <= 0:
+            raise ValueError(f"max_norm must be above 0, got {max_norm}")
+        self.optimizer = optimizer
+        self.max_norm = max_norm
+
+    def attach(self, engine: Engine) -> None:
+        """Clip after every backward pass of ``engine``."""
+        engine.add_event_handler(IterationEvents.BACKWARD_COMPLETED, self)
+
+    def __call__(self, engine: Engine) -> None:
+        """Clip the gradients; with mixed precision in their true scale."""
+        scaler = getattr(engine, "scaler", None)
+        if scaler is not None:
+            scaler.unscale_(self.optimizer)
+        parameters = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
+        torch.nn.utils.clip_grad_norm_(parameters, self.max_norm)
 
 
 class TrainingProgress:

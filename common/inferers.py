@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import combinations
 
 import torch
@@ -59,14 +60,14 @@ class VesselInferer(SlidingWindowInferer):
         self, inputs: Tensor, network: Callable[..., Tensor], *args: object, **kwargs: object
     ) -> Tensor:
         """Return probabilities ``(B, 1, *spatial)`` in [0, 1] for ``inputs``, ``(B, C, *spatial)``."""
-
-        def probability(window: Tensor) -> Tensor:
-            total = sum(vessel_probability(network(window.flip(axes))).flip(axes) for axes in self.flips)
-            mean = torch.as_tensor(total) / len(self.flips)
-            return (mean > 0.5).to(mean.dtype) if self.blend == "union" else mean
-
-        blended = torch.as_tensor(super().__call__(inputs, probability, *args, **kwargs))
+        blended = torch.as_tensor(super().__call__(inputs, partial(self.see, network), *args, **kwargs))
         return (blended > 0).to(blended.dtype) if self.blend == "union" else blended
+
+    def see(self, network: Callable[..., Tensor], window: Tensor) -> Tensor:
+        """Return what is blended: probabilities ``(B, 1, *roi_size)`` of one window ``(B, C, *roi_size)``."""
+        total = sum(vessel_probability(network(window.flip(axes))).flip(axes) for axes in self.flips)
+        mean = torch.as_tensor(total) / len(self.flips)
+        return (mean > 0.5).to(mean.dtype) if self.blend == "union" else mean
 
 
 def vessel_probability(logits: Tensor) -> Tensor:

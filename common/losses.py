@@ -8,6 +8,7 @@ with squared denominator is ``DiceLoss(softmax=True, to_onehot_y=True, squared_p
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 
 import torch
 from monai.data import MetaTensor
@@ -223,6 +224,75 @@ class CASNetCompositeLoss(nn.Module):
             + self.balanced_weight * functional.cross_entropy(scores, classes, _predicted_balance(share.detach()))
             + self.dice_weight * _squared_dice_loss(share, target)
         ) / 3
+
+
+class FocalDiceLoss(nn.Module):
+    """The loss of the centerline U-Net: focal cross-entropy and the Dice of the vessel, half and half.
+
+    MONAI's ``DiceFocalLoss`` has other class weights: here they are divided by their mean over the batch, so that the
+    size of the loss does not depend on how much vessel a batch holds.
+
+    Args:
+        class_weights: of background and vessel, such as the share of the *other* class in a patch; None for 1 and 1.
+        gamma: exponent of the focal term; 0 is plain cross-entropy.
+        dice_gain: factor of the Dice loss.
+        literal: the Dice term as the published code computes it: of the *second sample* of the batch alone, averaged
+            over both classes. For comparison only.
+
+    Raises:
+        ValueError: If there are not two positive class weights, or ``gamma`` is negative.
+
+    Source:
+        https://github.com/FrancescoLeni/CoronarySegmentation, whose Dice term takes the batch index for the class
+        index; ``literal`` keeps that.
+    """
+
+    def __init__(
+        self,
+        class_weights: Sequence[float] | None = None,
+        gamma: float = 1.0,
+        dice_gain: float = 0.85,
+        literal: bool = False,
+    ) -> None:
+        super().__init__()
+        weights = (1.0, 1.0) if class_weights is None else tuple(class_weights)
+        if len(weights) != 2 or min(weights) <= 0:
+            raise ValueError(f"class_weights must be two positive numbers (background, vessel), got {class_weights}")
+        if gamma < 0:
+            raise ValueError(f"gamma must not be negative, got {gamma}")
+        self.class_weights = weights
+        self.gamma = gamma
+        self.dice_gain = dice_gain
+        self.literal = literal
+
+    def forward(self, logits: Tensor, label: Tensor) -> Tensor:
+        """Compute the loss.
+
+        Args:
+            logits: network output, ``(B, 2, *spatial)``.
+            label: class indices, ``(B, 1, *spatial)``, or one channel per class in {0, 1}, ``(B, 2, *spatial)``.
+
+        Returns:
+            Scalar, at least 0.
+
+        Raises:
+            ValueError: If the shapes do not belong together, the label holds other values, or ``literal`` meets a
+                batch of one.
+        """
+        if logits.shape[1] != 2:
+            raise ValueError(f"logits must have two channels (background, vessel), got {tuple(logits.shape)}")
+        if self.literal and len(logits) < 2:
+            raise ValueError("literal looks at the second sample of a batch, got a batch of one: set batch_size to 2")
+        vessel = _foreground(logits, label, "label")
+        target = torch.cat([~vessel, vessel], 1).float()
+        log_share = _plain(logits).float().log_softmax(1)
+        cross_entropy = -(log_share * target).sum(1)
+        weight = (target * target.new_tensor(self.class_weights).view(2, *[1] * (target.ndim - 2))).sum(1)
+        focal = (weight / weight.mean() * (1 - (-cross_entropy).exp()) ** self.gamma * cross_entropy).mean()
+        axes = list(range(2, target.ndim))
+        share = log_share.exp()
+        dice = (2 * (share * target).sum(axes) + 1e-6) / ((share.square() + target).sum(axes) + 1e-6)  # (B, 2)
+        return 0.5 * focal + 0.5 * self.dice_gain * (1 - (dice[1] if self.literal else dice[:, 1]).mean())
 
 
 def _predicted_balance(share: Tensor) -> Tensor:

@@ -15,6 +15,7 @@ from scipy import ndimage
 from torch import Tensor
 
 from .components import foreground_box, keep_largest_components, remove_small_components
+from .dilation import dilate_mm
 from .grids import spacing_mm
 from .skeleton import skeletonize
 
@@ -59,6 +60,37 @@ class Skeletonized(MapTransform):
             skeleton = np.stack([_widened(skeletonize(channel), label, self.tube_radius_mm) for channel in mask])
             added[skeleton_key] = convert_to_dst_type(skeleton, label)[0]
         return added
+
+
+class DilateMaskd(MapTransform):
+    """Widen masks by a radius in mm: the label of a network that is to find vessels rather than to outline them.
+
+    MONAI's morphological dilation works in voxels and on the whole volume.
+
+    Args:
+        keys: masks, ``(C, *spatial)``, nonzero is vessel; each channel on its own.
+        radius_mm: how far the vessels grow on every side.
+        allow_missing_keys: skip absent keys instead of raising.
+
+    Raises:
+        ValueError: If the radius is negative.
+    """
+
+    def __init__(self, keys: KeysCollection, radius_mm: float, allow_missing_keys: bool = False) -> None:
+        super().__init__(keys, allow_missing_keys)
+        if radius_mm < 0:
+            raise ValueError(f"radius_mm must not be negative, got {radius_mm}")
+        self.radius_mm = radius_mm
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Widen the masks; they become 0 and 1, with their type and metadata."""
+        widened = dict(data)
+        for key in self.key_iterator(widened):
+            mask = widened[key].numpy(force=True) != 0
+            spacing = _spacing(widened[key])
+            wide = np.stack([dilate_mm(channel, self.radius_mm, spacing.tolist()) for channel in mask])
+            widened[key] = convert_to_dst_type(wide, widened[key])[0]
+        return widened
 
 
 class RemoveSmallComponentsd(MapTransform):

@@ -3,36 +3,64 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..files import replacing
 from .branch import BRANCH_LABELS, Branch
+from .gml_files import write_gml
+from .json_files import write_markups
+from .table_files import write_cat08, write_csv
+from .tree import check_vessels
+
+
+def write_centerline(path: str | Path, branches: Sequence[Branch]) -> None:
+    """Write branches in the format that the suffix of ``path`` names.
+
+    Args:
+        path: file to write: ``.vtp``, ``.gml``, ``.csv``, ``.mrk.json``, ``.json``, or ``.txt`` for a single vessel.
+        branches: branches in RAS mm.
+
+    Raises:
+        ValueError: If the suffix is another one, or the format cannot hold these branches.
+        OSError: If the file cannot be written.
+    """
+    writer_of(path)(path, branches)
+
+
+def writer_of(path: str | Path) -> Callable[[str | Path, Sequence[Branch]], None]:
+    """Return the writer for the suffix of ``path``; raise a ``ValueError`` that lists the suffixes if there is none."""
+    for suffix, writer in WRITERS.items():
+        if Path(path).name.lower().endswith(suffix):
+            return writer
+    raise ValueError(f"{path}: the suffix of a centerline file must be one of {', '.join(WRITERS)}")
 
 
 def write_vtp(path: str | Path, branches: Sequence[Branch]) -> None:
     """Write branches (RAS) as VTK poly-data in LPS, one polyline per branch.
 
     VMTK and 3D Slicer read the radius from the point array ``MaximumInscribedSphereRadius``. Cell arrays:
-    ``BranchLabel`` (id of ImageCAS-X) and ``Parent`` (cell index, -1 at an ostium).
+    ``BranchLabel`` (id of ImageCAS-X), ``Parent`` (cell index, -1 at an ostium) and ``ParentPoint`` (which of the
+    parent's points the branch leaves from, -1 at an ostium). The file is text, so that writing it does not need VTK.
 
     Args:
         path: file to write, usually ``*.vtp``.
         branches: branches in RAS mm.
 
     Raises:
-        ValueError: If there is no branch.
+        ValueError: If they are no tree, or none.
     """
-    if not branches:
-        raise ValueError(f"{str(path)!r}: a centerline file needs at least one branch, got none")
+    check_vessels(branches, str(path))
     points = np.concatenate([b.points for b in branches]) * [-1, -1, 1]  # RAS -> LPS
     counts = [len(b.points) for b in branches]
     point_data = _array("MaximumInscribedSphereRadius", np.concatenate([b.radius_mm for b in branches]), "Float64")
-    cell_data = _array("BranchLabel", np.array([b.label for b in branches]), "Int32") + _array(
-        "Parent", np.array([b.parent for b in branches]), "Int32"
+    cells = {"BranchLabel": "label", "Parent": "parent", "ParentPoint": "parent_point"}
+    cell_data = "".join(
+        _array(name, np.array([getattr(b, field) for b in branches]), "Int32") for name, field in cells.items()
     )
     lines = _array("connectivity", np.arange(sum(counts)), "Int64") + _array("offsets", np.cumsum(counts), "Int64")
     none = _array("connectivity", np.array([], int), "Int64") + _array("offsets", np.array([], int), "Int64")
@@ -58,6 +86,12 @@ def write_json(path: str | Path, branches: Sequence[Branch]) -> None:
         path: file to write.
         branches: branches in RAS mm.
     """
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(centerline_record(branches)), encoding="ascii")
+
+
+def centerline_record(branches: Sequence[Branch]) -> dict[str, Any]:
+    """Return what :func:`write_json` writes, for records that hold a centerline among other things."""
     table = [
         {
             "label": b.label,
@@ -69,8 +103,18 @@ def write_json(path: str | Path, branches: Sequence[Branch]) -> None:
         }
         for b in branches
     ]
-    with replacing(path) as temporary:
-        temporary.write_text(json.dumps({"frame": "RAS", "unit": "mm", "branches": table}), encoding="ascii")
+    return {"frame": "RAS", "unit": "mm", "branches": table}
+
+
+WRITERS: Mapping[str, Callable[[str | Path, Sequence[Branch]], None]] = {
+    ".vtp": write_vtp,
+    ".gml": write_gml,
+    ".csv": write_csv,
+    ".txt": write_cat08,
+    ".mrk.json": write_markups,
+    ".json": write_json,
+}
+"""Writers by suffix, a longer suffix before its own end."""
 
 
 def _array(name: str, values: NDArray[np.generic], kind: str) -> str:

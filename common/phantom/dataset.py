@@ -261,7 +261,7 @@ def _data_list(sections: dict[str, list[str]], request: Request) -> dict[str, An
             {
                 "image": f"images/{name}.nii.gz",
                 "label": f"labels/{name}.nii.gz",
-                "centerline": f"centerlines/{name}.vtp",
+                "centerline": f"centerlines/{name}.json",
                 "case": name,
             }
             for name in names

@@ -21,7 +21,15 @@ from ..conftest import BUNDLES, ROOT
 
 SMALL = {  # overrides that make a method tiny
     "casnet_bundle": {"network_def::width": 8, "patch_size": [32, 32, 32], "spacing": [1.5, 1.5, 1.5]},
+    "centerline_unet_bundle": {
+        "network_def::widths": [2, 2, 2],
+        "coarse_network_def::widths": [2, 2, 2],
+        "patch_size": [32, 32, 16],
+        "coarse_patch_size": [16, 16, 16],
+        "spacing": [1.5, 1.5, 1.5],
+    },
 }
+NETWORKS = {"network_def": "model.pt", "coarse_network_def": "model_coarse.pt"}
 SHORT = {"epochs": 1, "val_interval": 1, "num_workers": 0}  # overrides that make a training short
 TIMEOUT = 400  # seconds for a process, on a machine that does other things too
 
@@ -29,7 +37,7 @@ TIMEOUT = 400  # seconds for a process, on a machine that does other things too
 class BundleCopy:
     """A copy of a bundle beside a link to `common`, where its stub looks for it.
 
-    The released weights stay behind: its weights are those that a new small network has by chance.
+    The released weights stay behind: its weights are those that new small networks have by chance.
     """
 
     def __init__(self, bundle, folder):
@@ -38,7 +46,9 @@ class BundleCopy:
         (self.root / "models").mkdir(exist_ok=True)
         (folder / "common").symlink_to(ROOT / "common")
         self.small = SMALL[bundle.name]
-        torch.save(self.network.state_dict(), self.weights)
+        for name, path in NETWORKS.items():
+            if network := self.small_network(name):
+                torch.save(network.state_dict(), self.root / "models" / path)
 
     @property
     def eval(self):
@@ -51,11 +61,17 @@ class BundleCopy:
     @cached_property
     def network(self):
         """The small network, with weights of its own."""
+        return self.small_network("network_def")
+
+    def small_network(self, name):
+        """Build a network that the configs define, made small; None where they define none of that name."""
         config = ConfigParser()
         config.read_config(self.root / "configs" / "inference.yaml")
+        if name not in config:
+            return None
         torch.manual_seed(0)
-        width = {name.split("::")[1]: value for name, value in self.small.items() if name.startswith("network_def::")}
-        return ConfigParser({"network": config["network_def"] | width}).get_parsed_content("network")
+        width = {key.split("::")[1]: value for key, value in self.small.items() if key.startswith(f"{name}::")}
+        return ConfigParser({"network": config[name] | width}).get_parsed_content("network")
 
     def files(self, *names):
         return [str(self.root / "configs" / name) for name in names]

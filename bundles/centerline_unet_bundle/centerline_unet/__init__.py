@@ -1,0 +1,1 @@
+"""Centerline-guided U-Nets for coronary arteries in CT angiography."""

@@ -1,0 +1,170 @@
+"""From an image to vessel probabilities: stage 1, centerline, crops along it, the fine network, and assembly."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from monai.data import MetaTensor
+from monai.data.utils import compute_importance_map
+from monai.inferers import Inferer
+from numpy.typing import NDArray
+from torch import Tensor
+from tqdm import tqdm
+
+from .common.centerline.crops import crop_starts
+from .common.centerline.raster import draw_centerline
+from .common.inferers import BLENDS, VesselInferer
+from .provider import CenterlineProvider, Guidance
+
+ARMS = ("auto", "grid", "oracle_volume")
+
+
+@dataclass(frozen=True)
+class Crops:
+    """What guided the segmentation of the last image.
+
+    Attributes:
+        guidance: the centerline and its source.
+        starts: first voxel of every crop in the preprocessed image, ``(N, 3)``; none where windows covered the volume.
+        size: edges of a crop in voxels.
+    """
+
+    guidance: Guidance
+    starts: NDArray[np.int64]
+    size: tuple[int, ...]
+
+
+class GuidedInferer(Inferer):
+    """Vessel probability of a volume, from crops along a centerline that is found on the way.
+
+    It needs an image and nothing else, so MONAI Label can run the whole chain. Where the provider gives no centerline,
+    windows slide over the volume and the centerline channel is empty.
+
+    Args:
+        provider: gives the centerline of the arm "auto".
+        roi_size: edges of crops and windows in voxels; ``[128, 128, 1]`` for a 2-D network.
+        overlap: share of a window that the next one covers again, where there are no crops.
+        crop_mode: "coverage" (every centerline point inside a crop), "reference" (the published clusters) or "kmeans".
+        blend: weights of a crop or window: "gaussian" or "constant".
+        mirror_axes: spatial axes for mirror averaging.
+        uncovered: probability of voxels outside all crops: "stage1", or "zero"; zero where there was no stage 1.
+        arms: what to compute, one output channel each: "auto"; "grid", without a centerline; "oracle_volume", with the
+            true one.
+        oracle: gives the true centerline, for "oracle_volume".
+        progress: show a progress bar.
+
+    Raises:
+        ValueError: If a name is unknown, or "oracle_volume" comes without an oracle.
+    """
+
+    def __init__(
+        self,
+        provider: CenterlineProvider,
+        roi_size: Sequence[int],
+        overlap: float = 0.25,
+        crop_mode: str = "coverage",
+        blend: str = "gaussian",
+        mirror_axes: Sequence[int] = (),
+        uncovered: str = "stage1",
+        arms: Sequence[str] = ("auto",),
+        oracle: CenterlineProvider | None = None,
+        progress: bool = False,
+    ) -> None:
+        if not arms or not set(arms) <= set(ARMS):
+            raise ValueError(f"arms must be among {ARMS}, got {list(arms)}")
+        if "oracle_volume" in arms and oracle is None:
+            raise ValueError("the arm 'oracle_volume' reads the true centerline: allow it with --allow_oracle True")
+        if uncovered not in ("stage1", "zero"):
+            raise ValueError(f"uncovered must be 'stage1' or 'zero', got {uncovered!r}")
+        if blend == "union":
+            raise ValueError("crops are blended with weights 'gaussian' or 'constant', not 'union'")
+        self.windows = VesselInferer(roi_size, overlap, blend, mirror_axes, progress=progress)
+        self.providers = {"auto": provider, "grid": CenterlineProvider("none")}
+        if oracle is not None:
+            self.providers["oracle_volume"] = oracle
+        self.roi_size = tuple(roi_size)
+        self.crop_mode = crop_mode
+        self.blend = blend
+        self.uncovered = uncovered
+        self.arms = tuple(arms)
+        self.progress = progress
+        self.last: dict[str, Crops] = {}
+
+    def __call__(self, inputs: Tensor, network: Callable[..., Tensor], *_: object, **__: object) -> Tensor:
+        """Return probabilities ``(1, arms, X, Y, Z)``; what guided each arm is left in :attr:`last`.
+
+        Args:
+            inputs: one windowed volume in [0, 1] with metadata, ``(1, 1, X, Y, Z)``.
+            network: takes image and centerline channel, ``(B, 2, *roi_size)``; without the last axis where that is 1.
+
+        Raises:
+            ValueError: If it is not one volume of one channel with its affine.
+        """
+        if not isinstance(inputs, MetaTensor) or inputs.ndim != 5 or inputs.shape[:2] != (1, 1):
+            raise ValueError(
+                f"guided inference takes one volume (1, 1, X, Y, Z) with its affine, got a {type(inputs).__name__} "
+                f"{tuple(inputs.shape)}: leave the batch size at 1"
+            )
+        meta = {name: value[0] if _is_list(value) else value for name, value in inputs.meta.items()}
+        meta["affine"] = inputs.affine.reshape(-1, 4, 4)[0].numpy(force=True)
+        image = inputs.as_tensor()[0]
+        run = network if self.roi_size[-1] > 1 else _planar(network)
+        self.last = {}
+        return torch.stack([self._segment(arm, image, meta, run) for arm in self.arms], dim=1)
+
+    def _segment(self, arm: str, image: Tensor, meta: dict[str, object], network: Callable[..., Tensor]) -> Tensor:
+        """Return the probability of one arm, ``(1, X, Y, Z)``."""
+        guidance = self.providers[arm].get(image, meta)
+        shape = tuple(image.shape[1:])
+        channel = torch.from_numpy(draw_centerline(guidance.branches, shape, guidance.affine).astype(np.float32))
+        guided = torch.cat([image, channel[None].to(image)])
+        starts = np.zeros((0, 3), np.int64)
+        if guidance.source != "none":
+            starts = crop_starts(guidance.points, shape, self.roi_size, mode=self.crop_mode)
+        self.last[arm] = Crops(guidance, starts, self.roi_size)
+        if len(starts) == 0:
+            return self.windows(guided[None], network)[0]
+        return self._assemble(guided, starts, guidance, network)
+
+    def _assemble(
+        self, guided: Tensor, starts: NDArray[np.int64], guidance: Guidance, network: Callable[..., Tensor]
+    ) -> Tensor:
+        """Return the weighted mean of the crops' probabilities at their places, ``(1, X, Y, Z)``."""
+        weight = compute_importance_map(self.roi_size, BLENDS[self.blend], device=guided.device)
+        total = torch.zeros_like(guided[:1])
+        weights = torch.zeros_like(total)
+        bar: Iterable[NDArray[np.int64]] = tqdm(starts, "crops", disable=not self.progress)
+        for start in bar:
+            window, inner, place = _cut(guided, start, self.roi_size)
+            probability = self.windows.see(network, window[None])[0].to(total)
+            total[place] += (probability * weight)[inner]
+            weights[place] += weight[None][inner]
+        rest = total if guidance.probability is None or self.uncovered == "zero" else guidance.probability.to(total)
+        return torch.where(weights > 0, total / weights.clamp_min(1e-12), rest)
+
+
+def _cut(
+    volume: Tensor, start: NDArray[np.int64], size: Sequence[int]
+) -> tuple[Tensor, tuple[slice, ...], tuple[slice, ...]]:
+    """Cut ``(C, *size)`` from ``(C, X, Y, Z)``, zero outside; with the part that lies inside, and its place."""
+    window = volume.new_zeros((len(volume), *size))
+    place, inner = [slice(None)], [slice(None)]
+    for first, edge, side in zip(start.tolist(), size, volume.shape[1:], strict=True):
+        low, high = max(first, 0), min(first + edge, side)
+        place.append(slice(low, high))
+        inner.append(slice(low - first, high - first))
+    window[tuple(inner)] = volume[tuple(place)]
+    return window, tuple(inner), tuple(place)
+
+
+def _planar(network: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """Let a 2-D network see windows ``(B, C, X, Y, 1)``."""
+    return lambda window: network(window[..., 0])[..., None]
+
+
+def _is_list(value: object) -> bool:
+    """Say whether a batch's metadatum is one value for each item."""
+    return isinstance(value, list) and len(value) == 1

@@ -1,0 +1,75 @@
+"""A graph without cycles as rooted vessels: where the blood enters, and which way each vessel goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial import KDTree
+
+from .voxel_graph import Chain, node_degrees
+
+@dataclass(frozen=True)
+class Vessel:
+    """A line from its origin to an end, over all branchings on its way.
+
+    Attributes:
+        chain: from the origin to the end.
+        parent: number of the vessel that it leaves, -1 for none. A parent comes first.
+        parent_point: index of the parent's point that it leaves from, -1 for none.
+    """
+
+    chain: Chain
+    parent: int = -1
+    parent_point: int = -1
+
+
+def find_root(chains: Sequence[Chain], aorta: KDTree | None) -> int:
+    """Return the node of a tree where the blood enters: the end nearest the aorta, or else the thickest end."""
+    degrees = node_degrees(chains)
+    ends = [chain.towards(node) for chain in chains for node in chain.nodes if degrees[node] == 1]
+    if aorta is not None:
+        distance = aorta.query(np.stack([chain.points[-1] for chain in ends]))[0] - [c.radius_mm[-1] for c in ends]
+        return ends[int(np.argmin(distance))].nodes[1]
+    return max(ends, key=lambda chain: chain.thickness_mm).nodes[1]
+
+
+def grow(chains: Sequence[Chain], root: int) -> list[Vessel]:
+    """Order the chains of a tree into vessels, away from the root.
+
+    Where a vessel branches, that chain continues it whose direction and radius agree best with its own; the others
+    are its children.
+
+    Args:
+        chains: a connected part of a forest.
+        root: node to begin with, a free end.
+    """
+    at: dict[int, list[Chain]] = {}
+    for chain in chains:
+        for node in chain.nodes:
+            at.setdefault(node, []).append(chain)
+    vessels: list[Vessel] = []
+    waiting = [(at[root][0].towards(root).reversed(), -1, -1)]
+    while waiting:
+        course, parent, parent_point = waiting.pop(0)
+        last = course
+        while onward := [_away(c, course.nodes[1]) for c in at[course.nodes[1]] if not _same(c, last)]:
+            onward.sort(key=lambda chain, came=course: came.agreement(chain), reverse=True)  # type: ignore[misc]
+            here = len(course.points) - 1
+            waiting += [(side, len(vessels), here) for side in onward[1:]]
+            last = onward[0]
+            course = course.followed_by(last)
+        vessels.append(Vessel(course, parent, parent_point))
+    return vessels
+
+
+def _away(chain: Chain, node: int) -> Chain:
+    """Return the chain, turned if need be so that it begins at ``node``."""
+    return chain.towards(node).reversed()
+
+
+def _same(chain: Chain, other: Chain) -> bool:
+    """Tell whether two chains of a forest are one, perhaps turned; no two of them have both nodes in common."""
+    return set(chain.nodes) == set(other.nodes)
