@@ -14,6 +14,7 @@ COMMANDS = {  # imported when called, because torch takes seconds to import
     "phantom": (".phantom.dataset", "write_dataset"),
     "evaluate": (".evaluation", "evaluate"),
     "preview": (".preview", "preview"),
+    "centerline": (".centerline.command", "centerline"),
 }
 
 

@@ -69,8 +69,8 @@ def _overlap(
     """Index the common part of window and volume: in the window, and in the volume, all channels first."""
     here, there = [slice(None)], [slice(None)]
     for first, edge, length in zip(map(int, start), size, shape, strict=True):
-        low, high = min(max(first, 0), length), max(min(first + edge, length), 0)
-        high = max(low, high)
-        here.append(slice(low - first, high - first) if high > low else slice(0, 0))
+        low = min(max(first, 0), length)
+        high = max(min(first + edge, length), low)  # equal to low, and both slices empty, where nothing is common
+        here.append(slice(low - first, high - first))
         there.append(slice(low, high))
     return tuple(here), tuple(there)

@@ -30,9 +30,9 @@ def crop_starts(
 ) -> Voxels:
     """Starts of the patches along a centerline.
 
-    * ``"coverage"``: every point lies at least ``margin`` voxels inside a patch, or as near to the border of the
-      volume as the volume allows; on an axis where a patch is shorter than four margins, a quarter of the patch. The
-      patches of the published rules come first as long as they cover something new, further ones tile what they miss.
+    * ``"coverage"``: every point lies at least ``margin`` voxels inside a patch, or at a border that the patch shares
+      with the volume; on an axis where a patch is shorter than four margins, a quarter of the patch. In each slab
+      the published patches come first and tiles cover what they miss, or tiles cover everything if fewer will do.
       Patches are moved inwards instead of padded, slabs without points are skipped, and nothing fails.
     * ``"kmeans"``: the same slabs and the same guarantee; in the plane as few K-means clusters as give it.
     * ``"reference"``: the published rules to the letter, for comparison: patches may overhang the volume, long vessels
@@ -58,22 +58,25 @@ def crop_starts(
         https://github.com/FrancescoLeni/CoronarySegmentation. Its README speaks of K-means; its code does what is
         ``"reference"`` here.
     """
-    if mode not in _MODES:
-        raise ValueError(f"mode must be one of {sorted(_MODES)}, got {mode!r}")
+    if mode not in (modes := (*_COVERS, "reference")):
+        raise ValueError(f"mode must be one of {modes}, got {mode!r}")
     if len(shape) != 3 or len(patch_size) != 3 or min(*shape, *patch_size) < 1:
         raise ValueError(
             f"shape and patch_size must be three positive numbers each, got {tuple(shape)} and {tuple(patch_size)}"
         )
-    if margin < 0:
-        raise ValueError(f"margin must be at least 0, got {margin}")
+    if margin < 0 or slab_axis not in range(-3, 3):
+        raise ValueError(f"margin must be at least 0 and slab_axis an axis, got {margin} and {slab_axis}")
     order = np.roll(np.arange(3), -1 - slab_axis % 3)  # the slab axis last
     size, patch = np.asarray(shape)[order], np.asarray(patch_size)[order]
     voxels = round_half_up(np.reshape(points, (-1, 3)))[:, order]
     voxels = voxels[((voxels >= 0) & (voxels < size)).all(axis=1)]
     if len(voxels) == 0:
         return np.zeros((0, 3), dtype=np.int64)
-    starts = np.concatenate(_MODES[mode](voxels, size, patch, np.minimum(margin, patch // 4)))
-    return starts[:, np.argsort(order)]
+    if mode == "reference":
+        slabs = _published(voxels, size, patch)
+    else:
+        slabs = _covering(voxels, size, patch, np.minimum(margin, patch // 4), _COVERS[mode])
+    return np.concatenate(slabs)[:, np.argsort(order)]
 
 
 def tiles(shape: Sequence[int], patch_size: Sequence[int], slices: tuple[int, int] | None = None) -> Voxels:
@@ -124,6 +127,20 @@ def slab_range(first: int, last: int, depth: int, slab: int = 32) -> tuple[int, 
     return first - before, last + after
 
 
+def slab_points(points: Voxels, start: int, slab: int = 32) -> Voxels:
+    """Points of a slab by the published rules: with one slice of the next slab.
+
+    Args:
+        points: ``(N, 3)``, the slab axis last.
+        start: first slice of the slab.
+        slab: slices of a slab.
+
+    Returns:
+        ``(members, 3)``.
+    """
+    return points[(points[:, 2] >= start) & (points[:, 2] <= start + slab)]
+
+
 def patch_centers(points: Voxels, merge: float) -> Voxels:
     """Centres in the plane of the patches for the points of one slice or slab, by the published rules.
 
@@ -137,72 +154,71 @@ def patch_centers(points: Voxels, merge: float) -> Voxels:
     return merge_centroids(centroids(points, dbscan(points))[:, :2], merge).astype(np.int64)
 
 
-def _reference(points: Voxels, size: Voxels, patch: Voxels, margin: Voxels) -> list[Voxels]:  # noqa: ARG001
-    """Patches of the published rules."""
+def _published(points: Voxels, size: Voxels, patch: Voxels) -> list[Voxels]:
+    """Patches of the published rules, slab by slab."""
     level, slab = points[:, 2], int(patch[2])
     if slab == 1:
-        levels, overlap, merge = np.unique(level).tolist(), 0, _MERGE_2D
-    else:
-        first, last = slab_range(int(level.min()), int(level.max()), int(size[2]), slab)
-        levels, overlap, merge = list(range(first, last + 1, slab)), 1, _MERGE_3D  # with one slice of the next slab
+        slices = np.unique(level).tolist()
+        centers = [patch_centers(points[level == start, :2], _MERGE_2D) for start in slices]
+        return [_on_level(places - patch[:2] // 2, start) for places, start in zip(centers, slices, strict=True)]
+    first, last = slab_range(int(level.min()), int(level.max()), int(size[2]), slab)
     starts = []
-    for start in levels:
-        members = points[(level >= start) & (level < start + slab + overlap)]
+    for start in range(first, last + 1, slab):
+        members = slab_points(points, start, slab)
         if len(members) == 0:
             raise ValueError(
                 f"the published rules refuse a centerline without points in slices {start}..{start + slab - 1}; "
                 "mode 'coverage' skips such slabs"
             )
-        starts.append(_slab(patch_centers(members, merge) - patch[:2] // 2, start))
+        starts.append(_on_level(patch_centers(members, _MERGE_3D) - patch[:2] // 2, start))
     return starts
 
 
-def _coverage(points: Voxels, size: Voxels, patch: Voxels, margin: Voxels) -> list[Voxels]:
-    """Patches of the published rules while they cover something new, then tiles for what they miss."""
-    merge = _MERGE_2D if patch[2] == 1 else _MERGE_3D
-
-    def cover(members: Voxels) -> Voxels:
-        centers = patch_centers(members, merge)
-        plane = (members[:, :2], size[:2], patch[:2], margin[:2])
-        return _cover(*plane, candidates=_moved_inside(centers - patch[:2] // 2, size[:2], patch[:2]))
-
-    return _in_slabs(points, size, patch, margin, cover)
-
-
-def _kmeans(points: Voxels, size: Voxels, patch: Voxels, margin: Voxels) -> list[Voxels]:
-    """Patches on K-means centres, as few as cover everything."""
-
-    def cover(members: Voxels) -> Voxels:
-        plane = np.unique(members[:, :2], axis=0)
-        for count in range(1, len(plane) + 1):  # at the latest, each point has a patch of its own
-            centers = round_half_up(kmeans_centers(plane, count))
-            starts = np.unique(_moved_inside(centers - patch[:2] // 2, size[:2], patch[:2]), axis=0)
-            if _covered(plane, starts, size[:2], patch[:2], margin[:2]).any(axis=0).all():
-                break
-        return starts
-
-    return _in_slabs(points, size, patch, margin, cover)
-
-
-_MODES: dict[str, Callable[[Voxels, Voxels, Voxels, Voxels], list[Voxels]]] = {
-    "coverage": _coverage,
-    "kmeans": _kmeans,
-    "reference": _reference,
-}
-
-
-def _in_slabs(
-    points: Voxels, size: Voxels, patch: Voxels, margin: Voxels, cover: Callable[[Voxels], Voxels]
+def _covering(
+    points: Voxels,
+    size: Voxels,
+    patch: Voxels,
+    margin: Voxels,
+    cover: Callable[[Voxels, Voxels, Voxels, Voxels], Voxels],
 ) -> list[Voxels]:
     """Lay slabs over the points, and in each the patches that ``cover`` finds for its points."""
     level = points[:, 2:]
     slabs = _cover(np.unique(level, axis=0), size[2:], patch[2:], margin[2:])
     inside = _covered(level, slabs, size[2:], patch[2:], margin[2:])
     first = inside & (np.cumsum(inside, axis=0) == 1)  # a point in two slabs is the business of one
-    return [_slab(cover(points[members]), int(slab)) for members, (slab,) in zip(first, slabs, strict=True)]
+    return [
+        _on_level(cover(points[members], size, patch, margin), int(slab))
+        for members, (slab,) in zip(first, slabs, strict=True)
+    ]
 
 
-def _slab(starts: Voxels, level: int) -> Voxels:
+def _cluster_cover(points: Voxels, size: Voxels, patch: Voxels, margin: Voxels) -> Voxels:
+    """Patches in the plane: those of the published rules and tiles for what they miss, or tiles alone.
+
+    Centroids of long clusters are bad places: on 10 phantoms at 0.5 mm, 128 x 128 x 32 voxels, the first way took 34.8
+    patches, the second 29.8, and so did the better of the two in each slab, which keeps the published centres on a tie.
+    """
+    centers = patch_centers(points, _MERGE_2D if patch[2] == 1 else _MERGE_3D)
+    plane = (points[:, :2], size[:2], patch[:2], margin[:2])
+    published = _moved_inside(centers - patch[:2] // 2, size[:2], patch[:2])
+    return min(_cover(*plane, candidates=published), _cover(*plane), key=len)
+
+
+def _kmeans_cover(points: Voxels, size: Voxels, patch: Voxels, margin: Voxels) -> Voxels:
+    """Patches in the plane: on K-means centres, as few as cover everything."""
+    plane = np.unique(points[:, :2], axis=0)
+    for count in range(1, len(plane) + 1):  # at the latest, each point has a patch of its own
+        centers = round_half_up(kmeans_centers(plane, count))
+        starts = np.unique(_moved_inside(centers - patch[:2] // 2, size[:2], patch[:2]), axis=0)
+        if _covered(plane, starts, size[:2], patch[:2], margin[:2]).any(axis=0).all():
+            break
+    return starts
+
+
+_COVERS = {"coverage": _cluster_cover, "kmeans": _kmeans_cover}
+
+
+def _on_level(starts: Voxels, level: int) -> Voxels:
     """Put starts in the plane, ``(N, 2)``, on a level: ``(N, 3)``."""
     return np.column_stack([starts, np.full(len(starts), level)])
 
@@ -233,7 +249,7 @@ def _cover(points: Voxels, size: Voxels, patch: Voxels, margin: Voxels, candidat
         if _covered(points[inside], centred[None], size, patch, margin).all():
             start = centred
         starts.append(start)
-        points = points[~inside]
+        points = points[~_covered(points, start[None], size, patch, margin)[0]]
     return np.array(starts)
 
 

@@ -1,139 +1,145 @@
-"""Cycles of a graph of chains, cut where they are thinnest."""
+"""Cycles of a graph of chains: where two vessels touch, they are taken apart again."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import replace
+from heapq import heappop, heappush
 from itertools import combinations
 
 import numpy as np
 
-from .voxel_graph import Chain
+from .sets import DisjointSets
+from .voxel_graph import Chain, ends_at, merge_passages
+
+CONTACT_MM = 5.0
+"""A chain shorter than this, or than two diameters, that closes a cycle is no vessel."""
 
 PINCH = 0.6
 """A chain is pinched where its radius is below this share of its median."""
 
-STUB = 3.0
-"""Remainders of a cut chain shorter than this many radii of their node go."""
+SURE_MM = 10.0
+"""Both sides of a pinch have to be longer than this to be vessels that touch with their ends."""
 
-Port = tuple[int, int]
-"""One end of a chain: its number in the list, and 0 for its first node or 1 for its second."""
+SHARED_MM = 8.0
+"""Two vessels that touch run through one line for at most this length."""
 
 
-def break_cycles(chains: Sequence[Chain], sources: Collection[int] = ()) -> list[Chain]:
-    """Cut each cycle of a graph at its thinnest place.
+def break_cycles(chains: Sequence[Chain], roots: Sequence[int]) -> list[Chain]:
+    """Open each cycle of a graph at its thinnest chain.
 
-    Coronary arteries do not anastomose in a way that CT shows: a cycle comes from two vessels that touch, and where they
-    touch the mask is thin. Chains and nodes are taken in from the thickest to the thinnest (Kruskal's maximum spanning
-    tree), so what closes a cycle is the thinnest of it. A chain loses its thinnest point. A node is where two vessels
-    cross or an end meets a side: the two chains that continue each other best stay together, the others go apart.
+    Coronary arteries do not anastomose in a way that CT shows: a cycle comes from vessels that touch in the mask. Of
+    the chains of a cycle, the thinnest is opened (Kruskal's maximum spanning tree finds it), at its end far from the
+    root, where it meets the other vessel:
+
+    * a chain within the lumina that it joins is a mere contact and goes;
+    * a chain pinched far from both ends is two vessels whose tips touch; it is cut there;
+    * where two vessels come together and soon part again, both go on, through one and the same line;
+    * else the chains that continue each other best stay together, and the other one ends there.
 
     Args:
         chains: graph.
-        sources: nodes that are connected from outside, the ostia: two of them in one part make a cycle as well.
+        roots: nodes where blood enters. Two in one connected part make a cycle, too.
 
     Returns:
-        Chains of a forest with at most one source in a tree. Remainders of a cut chain are kept; pruning decides
-        about them.
+        Chains of a forest, at most one root in each tree.
     """
-    at: dict[int, list[Port]] = {}
-    for number, chain in enumerate(chains):
-        for side, node in enumerate(chain.nodes):
-            at.setdefault(node, []).append((number, side))
-    elements: list[tuple[float, int, int]] = [(_thinnest(chain), 0, k) for k, chain in enumerate(chains)]
-    elements += [(_depth(chains, ports), 1, node) for node, ports in at.items() if len(ports) > 1]
-    sets = _Sets()
-    for node in sources:
-        sets.join([(-1, 0), *at[node]])
-    cut = set()
-    free = 1 + max(at, default=0)
-    renamed: dict[Port, int] = {}
-    for _, is_node, number in sorted(elements, key=lambda element: -element[0]):
-        if not is_node:
-            if not sets.join([(number, 0), (number, 1)]):
-                cut.add(number)
-        elif not sets.join(at[number]):
-            for group in _groups(chains, at[number], sets):
-                renamed |= dict.fromkeys(group, free)
-                free += 1
-    result = []
-    for number, chain in enumerate(chains):
-        first, second = (renamed.get((number, side), node) for side, node in enumerate(chain.nodes))
-        moved = Chain(chain.points, chain.radius_mm, (first, second))
-        result += _opened(moved, free + 2 * number) if number in cut else [moved]
-    return result
+    graph = list(chains)
+    aorta = [_through_the_aorta(graph, roots[0], other) for other in roots[1:]]
+    while (closing := _closing([*graph, *aorta])) is not None:
+        graph = merge_passages(_opened(graph, closing, roots))
+    return graph
 
 
-class _Sets:
-    """Disjoint sets of ports."""
-
-    def __init__(self) -> None:
-        self._parent: dict[Port, Port] = {}
-
-    def find(self, port: Port) -> Port:
-        """Return the port that stands for the set of ``port``."""
-        while (parent := self._parent.setdefault(port, port)) != port:
-            self._parent[port] = port = self._parent[parent]
-        return port
-
-    def join(self, ports: Sequence[Port]) -> bool:
-        """Unite the sets of all ports and return True, or leave them and return False if two are in one already."""
-        roots = [self.find(port) for port in ports]
-        if len(set(roots)) < len(roots):
-            return False
-        self._parent.update(dict.fromkeys(roots, roots[0]))
-        return True
+def _through_the_aorta(chains: Sequence[Chain], first: int, other: int) -> Chain:
+    """Return a chain without length between two roots, too thick to be opened."""
+    point = next(chain.towards(first).points[-1] for chain in chains if first in chain.nodes)
+    return Chain(np.stack([point, point]), np.full(2, np.inf), (first, other))
 
 
-def _groups(chains: Sequence[Chain], ports: Sequence[Port], sets: _Sets) -> list[list[Port]]:
-    """Divide the ports of a node that closes a cycle into groups that close none, best agreeing ports together."""
-    ends = {port: chains[port[0]] if port[1] else chains[port[0]].reversed() for port in ports}
-    pairs = sorted(
-        combinations(ports, 2), key=lambda pair: -ends[pair[0]].agreement(ends[pair[1]].reversed())
-    )
-    here = _Sets()
-    for first, second in pairs:
-        if sets.join([first, second]):
-            here.join([first, second])
-    groups: dict[Port, list[Port]] = {}
-    for port in ports:
-        groups.setdefault(here.find(port), []).append(port)
-    return list(groups.values())
+def _closing(chains: Sequence[Chain]) -> int | None:
+    """Return the number of a chain that is a loop or the thinnest of a cycle, None in a forest."""
+    sets = DisjointSets()
+    order = sorted(range(len(chains)), key=lambda k: (not chains[k].is_loop, -float(chains[k].radius_mm.min())))
+    return next((number for number in order if not sets.join(chains[number].nodes)), None)
 
 
-def _thinnest(chain: Chain) -> float:
-    """Return the least radius of a chain between its nodes."""
-    return float(chain.radius_mm[1:-1].min()) if len(chain.points) > 2 else float(chain.radius_mm.max())
+def _opened(chains: Sequence[Chain], number: int, roots: Sequence[int]) -> list[Chain]:
+    """Open the cycle that the chain ``number`` is the thinnest of."""
+    closing, others = chains[number], [*chains[:number], *chains[number + 1 :]]
+    if closing.length_mm <= max(CONTACT_MM, 2 * (closing.radius_mm[0] + closing.radius_mm[-1])):
+        return others
+    free = 1 + max(node for chain in chains for node in chain.nodes)
+    if parts := _cut_at_pinch(closing, free):
+        return others + parts
+    distance = _distances(others, roots)
+    closing = closing.towards(max(closing.nodes, key=lambda node: distance.get(node, np.inf)))
+    return _parted(others, closing, free) or _regrouped(others, closing, free)
 
 
-def _depth(chains: Sequence[Chain], ports: Sequence[Port]) -> float:
-    """Return the radius at a node."""
-    number, side = ports[0]
-    return 0.0 if _is_crossing(chains, ports) else float(chains[number].radius_mm[-side])
+def _cut_at_pinch(chain: Chain, free: int) -> list[Chain]:
+    """Return both sides of the thinnest point of a chain; nothing if it is no ring and not pinched between vessels."""
+    at = int(np.argmin(chain.radius_mm))
+    first = Chain(chain.points[: at + 1], chain.radius_mm[: at + 1], (chain.nodes[0], free))
+    second = Chain(chain.points[at:], chain.radius_mm[at:], (free + 1, chain.nodes[1]))
+    pinched = chain.radius_mm[at] < PINCH * np.median(chain.radius_mm)
+    if chain.is_loop or (pinched and min(first.length_mm, second.length_mm) > SURE_MM):
+        return [part for part in (first, second) if len(part.points) > 1]
+    return []
 
 
-def _is_crossing(chains: Sequence[Chain], ports: Sequence[Port]) -> bool:
-    """Tell whether two vessels pass each other at a node: four chains, two and two of which continue each other.
+def _distances(chains: Sequence[Chain], roots: Sequence[int]) -> dict[int, float]:
+    """Return the length of the way from the nearest root to each node that can be reached."""
+    at = ends_at(chains)
+    distance: dict[int, float] = {}
+    waiting = [(0.0, node) for node in roots]
+    while waiting:
+        so_far, node = heappop(waiting)
+        if node not in distance:
+            distance[node] = so_far
+            for _, chain in at[node]:
+                heappush(waiting, (so_far + chain.length_mm, chain.nodes[0]))
+    return distance
 
-    A tree has no such node, as blood would flow together there.
+
+def _parted(others: Sequence[Chain], closing: Chain, free: int) -> list[Chain]:
+    """Lead ``closing`` on along the line that it shares with another vessel, if the two part again.
+
+    Returns:
+        The opened graph; nothing if ``closing`` does not end at such a line.
     """
-    if len(ports) != 4:
-        return False
-    a, b, c, d = (chains[number].direction if side else chains[number].reversed().direction for number, side in ports)
-    straight = np.cos(np.radians(60))
-    return any(-p @ q > straight and -r @ s > straight for p, q, r, s in ((a, b, c, d), (a, c, b, d), (a, d, b, c)))
+    at, here = ends_at(others), closing.nodes[1]
+    sets = _without(others, here)
+    onward = [end for end in at[here] if sets.find(end[1].nodes[0]) != sets.find(closing.nodes[0])]
+    if len(at[here]) != 2 or len(onward) != 1 or onward[0][1].length_mm > SHARED_MM:
+        return []
+    number, shared = onward[0][0], onward[0][1].reversed()
+    rival = next(chain for other, chain in at[here] if other != number)
+    leaving = [(other, chain.reversed()) for other, chain in at[shared.nodes[1]] if other != number]
+    if len(leaving) < 2:
+        return []
+    own, chain = max(leaving, key=lambda end: closing.agreement(end[1]) - rival.agreement(end[1]))
+    led = replace(closing.followed_by(shared), nodes=(closing.nodes[0], free))
+    return [*others[:own], *others[own + 1 :], led, replace(chain, nodes=(free, chain.nodes[1]))]
 
 
-def _opened(chain: Chain, free: int) -> list[Chain]:
-    """Cut a chain that closes a cycle; the new ends are the nodes ``free`` and ``free + 1``.
+def _regrouped(others: Sequence[Chain], closing: Chain, free: int) -> list[Chain]:
+    """Divide the chains at the end of ``closing``: those that continue each other best stay together."""
+    here = closing.nodes[1]
+    meeting = [closing, *(chain for _, chain in ends_at(others)[here])]
+    sets, groups = _without(others, here), DisjointSets()
+    pairs = combinations(range(len(meeting)), 2)
+    for first, second in sorted(pairs, key=lambda pair: -meeting[pair[0]].agreement(meeting[pair[1]].reversed())):
+        if sets.join((meeting[first].nodes[0], meeting[second].nodes[0])):
+            groups.join((first, second))
+    result = [chain for chain in others if here not in chain.nodes]
+    return result + [replace(chain, nodes=(chain.nodes[0], free + groups.find(k))) for k, chain in enumerate(meeting)]
 
-    A chain within the vessels that it joins goes as a whole. One that is pinched somewhere loses that point: there two
-    vessels touch end to end or side to side. One that is not is a vessel whose end lies against another one; it is
-    detached from the node nearer to its thinnest point.
-    """
-    at = 1 + int(np.argmin(chain.radius_mm[1:-1])) if len(chain.points) > 2 else 0
-    if chain.nodes[0] != chain.nodes[1] and chain.radius_mm[at] > PINCH * np.median(chain.radius_mm):
-        at = 0 if at < len(chain.points) / 2 else len(chain.points) - 1
-    first = Chain(chain.points[:at], chain.radius_mm[:at], (chain.nodes[0], free))
-    second = Chain(chain.points[at + 1 :], chain.radius_mm[at + 1 :], (free + 1, chain.nodes[1]))
-    return [part for part in (first, second.reversed()) if len(part.points) > 1 and part.length_mm > STUB * part.radius_mm[0]]
+
+def _without(chains: Sequence[Chain], node: int) -> DisjointSets:
+    """Return the nodes in sets that are connected without passing ``node``."""
+    sets = DisjointSets()
+    for chain in chains:
+        if node not in chain.nodes:
+            sets.join(chain.nodes)
+    return sets

@@ -17,7 +17,7 @@ from .bridging import bridge_gaps
 from .depth import Depth, to_mm
 from .cycles import break_cycles
 from .pruning import drop_pieces, prune_spurs
-from .rooting import Vessel, find_root, grow
+from .rooting import Vessel, find_roots, grow
 from .smoothing import arc_length, interpolate, resample, smooth
 from .voxel_graph import components, contract_junctions, trace_chains
 
@@ -44,12 +44,14 @@ def extract_centerline(
     voxels = Voxels(mask[box])
     depth = Depth(voxels, matrix)
     chains = trace_chains(voxels.subset(skeletonize(mask[box])), matrix, depth)
-    chains = prune_spurs(break_cycles(contract_junctions(chains)), min_spur_mm)
-    chains = drop_pieces(bridge_gaps(chains, max_gap_mm), min_piece_mm)
     tree = None if aorta is None else _surface(aorta, np.asarray(affine, float))
+    chains = contract_junctions(prune_spurs(chains, min_spur_mm))
+    roots = [root for part in components(chains) for root in find_roots(part, tree)]
+    chains = prune_spurs(break_cycles(chains, roots), min_spur_mm)
+    chains = drop_pieces(bridge_gaps(chains, max_gap_mm), min_piece_mm)
     branches: list[Branch] = []
     for part in components(chains):
-        branches += _branches(grow(part, find_root(part, tree)), depth, step_mm, len(branches))
+        branches += _branches(grow(part, find_roots(part, tree)[0]), depth, step_mm, len(branches))
     return branches
 
 

@@ -61,7 +61,7 @@ def _without_cycles(graph: Graph, name: str) -> Graph:
         stacklevel=2,
     )
     for a, b in graph.edges:
-        graph.edges[a, b]["width"] = min(graph.nodes[a]["radius"], graph.nodes[b]["radius"])
+        graph.edges[a, b]["width"] = graph.nodes[a]["radius"] + graph.nodes[b]["radius"]
     return nx.maximum_spanning_tree(graph, weight="width")
 
 

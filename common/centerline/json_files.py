@@ -14,7 +14,6 @@ from ..files import replacing
 from .branch import BRANCH_LABELS, Branch
 from .graphs import OTHER
 from .joining import joined
-from .table_files import label_id
 from .tree import check_vessels
 
 MARKUPS_SCHEMA = (
@@ -59,7 +58,7 @@ def read_markups(path: Path) -> tuple[list[Branch], str | None]:
     """Read the curves of a markups file of 3D Slicer, each one a branch; other markups in it are passed over.
 
     A curve that begins on another one is its child, see :func:`.joining.joined`. The radius is the measurement
-    ``Radius`` that SlicerVMTK stores for every control point, else 0. The label follows from the name of the curve.
+    ``Radius`` that SlicerVMTK stores for every control point, else 0. The label follows from the name of the curve (``LAD``, ``3 LAD``).
 
     Args:
         path: the file.
@@ -86,7 +85,7 @@ def read_markups(path: Path) -> tuple[list[Branch], str | None]:
             raise ValueError(
                 f"{path}: curve {index} {name!r} must have controlPoints with position [x, y, z]"
             ) from error
-        branches.append(Branch(points, _radius(curve, len(points)), label_id(str(name).rpartition(" ")[2])))
+        branches.append(Branch(points, _radius(curve, len(points)), _label(str(name))))
     return joined(branches, str(path)), frames.pop()
 
 
@@ -127,6 +126,12 @@ def _curve(index: int, branch: Branch) -> dict[str, Any]:
         ],
         "display": {"visibility": True, "pointLabelsVisibility": False, "propertiesLabelVisibility": True},
     }
+
+
+def _label(name: str) -> int:
+    """The label of a curve whose name ends in that of a branch; a number there is only a count."""
+    last = name.rpartition(" ")[2].lower()
+    return next((number for number, known in BRANCH_LABELS.items() if known.lower() == last), OTHER)
 
 
 def _radius(curve: dict[str, Any], count: int) -> NDArray[np.float64]:

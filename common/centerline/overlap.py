@@ -46,7 +46,7 @@ def score_centerline(
         prediction: branches, RAS mm; their radii do not matter.
         reference: branches with radii, RAS mm.
         diagonal_mm: the distance that a missing centerline scores, usually the image's diagonal; by default the
-            diagonal of the box around the other centerline.
+            diagonal of the box around both.
         step_mm: largest distance between neighbouring samples.
 
     Returns:
@@ -82,7 +82,7 @@ def score_centerline(
     _check(prediction, reference, step_mm)
     ours, theirs = _sampled(prediction, step_mm), _sampled(reference, step_mm)
     if diagonal_mm is None:
-        diagonal_mm = _diagonal_mm(ours.points, theirs.points)
+        diagonal_mm = _diagonal_mm([*prediction, *reference])
     both = {
         "reference_length_mm": float(theirs.weight_mm.sum()),
         "prediction_length_mm": float(ours.weight_mm.sum()),
@@ -268,7 +268,8 @@ def _segments(samples: _Samples) -> int:
     return int(samples.segment[-1]) + 1 if len(samples.segment) else 0
 
 
-def _diagonal_mm(*clouds: NDArray[np.float64]) -> float:
+def _diagonal_mm(branches: Sequence[Branch]) -> float:
     """Diagonal of the box around all points; 0 if there is none."""
-    points = np.concatenate(clouds)
-    return float(np.linalg.norm(np.ptp(points, axis=0))) if len(points) else 0.0
+    if not branches:
+        return 0.0
+    return float(np.linalg.norm(np.ptp(np.concatenate([branch.points for branch in branches]), axis=0)))

@@ -11,6 +11,13 @@ from scipy.spatial import KDTree
 
 from .voxel_graph import Chain, node_degrees
 
+TOUCH_MM = 2.0
+"""An end whose surface is this near to the aorta's may be an ostium; it is about the wall of the aorta."""
+
+OSTIUM_SHARE = 0.5
+"""A further ostium is at least this share as thick as the nearest one."""
+
+
 @dataclass(frozen=True)
 class Vessel:
     """A line from its origin to an end, over all branchings on its way.
@@ -26,14 +33,30 @@ class Vessel:
     parent_point: int = -1
 
 
-def find_root(chains: Sequence[Chain], aorta: KDTree | None) -> int:
-    """Return the node of a tree where the blood enters: the end nearest the aorta, or else the thickest end."""
+def find_roots(chains: Sequence[Chain], aorta: KDTree | None) -> list[int]:
+    """Return the nodes of a connected part where blood enters, the surest first.
+
+    With an aorta these are the end nearest to it and all other ends that touch it and are not much thinner: two trees
+    that touch each other are one part with two ostia. Without an aorta it is the thickest end.
+
+    Args:
+        chains: a connected part of a graph.
+        aorta: points of the aorta's surface, RAS mm.
+
+    Returns:
+        One node at least; any node of a part without free ends, which is a ring.
+    """
     degrees = node_degrees(chains)
     ends = [chain.towards(node) for chain in chains for node in chain.nodes if degrees[node] == 1]
-    if aorta is not None:
-        distance = aorta.query(np.stack([chain.points[-1] for chain in ends]))[0] - [c.radius_mm[-1] for c in ends]
-        return ends[int(np.argmin(distance))].nodes[1]
-    return max(ends, key=lambda chain: chain.thickness_mm).nodes[1]
+    if not ends:
+        return [chains[0].nodes[0]]
+    if aorta is None:
+        return [max(ends, key=lambda chain: chain.thickness_mm).nodes[1]]
+    gap_mm = aorta.query(np.stack([chain.points[-1] for chain in ends]))[0] - [chain.radius_mm[-1] for chain in ends]
+    order = np.argsort(gap_mm)
+    least = OSTIUM_SHARE * ends[order[0]].thickness_mm
+    ostia = [ends[k] for k in order[1:] if gap_mm[k] <= TOUCH_MM and ends[k].thickness_mm >= least]
+    return [end.nodes[1] for end in (ends[order[0]], *ostia)]
 
 
 def grow(chains: Sequence[Chain], root: int) -> list[Vessel]:

@@ -55,7 +55,9 @@ def read_csv(path: Path) -> tuple[list[Branch], str | None]:
         chosen = branch == number
         first = int(np.argmax(chosen))
         name = rows[first][label] if label is not None else ""
-        branches.append(Branch(points[chosen], radius[chosen], label_id(name), int(parents[first]), int(places[first])))
+        branches.append(
+            Branch(points[chosen], radius[chosen], _label_id(name), int(parents[first]), int(places[first]))
+        )
     if parent is None:
         branches = joined(branches, str(path))
     frames = {part for column in axes if column is not None for part in header[column].split("_")} & {"ras", "lps"}
@@ -95,10 +97,11 @@ def read_cat08(path: Path) -> list[Branch]:
         ValueError: If a line is no row of three or more numbers.
     """
     try:
-        table = np.loadtxt(path, ndmin=2)
-    except ValueError as error:
+        lines = [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+        table = np.array([line.split() for line in lines], np.float64).reshape(len(lines), -1 if lines else 0)
+    except ValueError as error:  # of the text's encoding, too
         raise ValueError(f"{path} must hold numbers in columns, x y z radius: {error}") from error
-    if len(table) == 0 or table.shape[1] < 3:
+    if table.shape[1] < 3:
         raise ValueError(
             f"{path} must hold lines of x y z radius, got {table.shape[0]} lines of {table.shape[1]} numbers"
         )
@@ -128,7 +131,7 @@ def write_cat08(path: str | Path, branches: Sequence[Branch]) -> None:
         np.savetxt(temporary, table, fmt="%.4f")
 
 
-def label_id(text: str) -> int:
+def _label_id(text: str) -> int:
     """Return the branch id that a number or a name such as ``LAD`` stands for, that of "other" for anything else."""
     for number, name in BRANCH_LABELS.items():
         if text.strip().lower() in (str(number), name.lower()):

@@ -26,7 +26,7 @@ from .branch import Branch
 from .crops import crop_starts, tiles
 from .extract import extract_centerline
 from .noise import delete_segments, false_branches, jitter, shift
-from .raster import draw_centerline, round_half_up, to_voxels
+from .raster import draw_centerline, line_voxels
 from .readers import read_centerline
 
 _FILE_FRAMES = ("voxel", "asoca_vtp")  # frames whose numbers refer to the grid of the image file
@@ -94,9 +94,9 @@ class LoadCenterlined(MapTransform):
 class RandPerturbCenterlined(Randomizable, MapTransform):
     """Make a centerline as faulty as a predicted one, so that the network does not learn to trust it blindly.
 
-    In this order: the prediction of a first network is taken instead, where the case has one; the line jitters (see
-    :func:`~.noise.jitter`); stretches are cut out; false branches are added; all of it is shifted; or it is dropped
-    altogether. Its length in mm stays about right, so the grid may be of any resolution.
+    The prediction of a first network is taken instead, where the case has one. Then all is dropped; or the lines jitter
+    smoothly (see :mod:`.noise`), false branches are added, stretches of true ones cut out, and all of it is shifted.
+    Behind a cropper, each patch gets noise of its own.
 
     Args:
         keys: centerlines, lists of branches.
@@ -236,8 +236,8 @@ class RandCropAlongCenterlined(_PatchCutter):
         centerline_key: item that holds the branches; without a point in the volume all patches lie anywhere.
         patch_size: patch edges in voxels.
         num_samples: patches to cut from one volume.
-        mode: rule that places the patches, see :func:`~.crops.crop_starts`; ``"points"`` centres them on points of the
-            centerline instead, whichever these are.
+        mode: rule that places the patches, see :func:`~.crops.crop_starts`; ``"points"`` centres them anywhere
+            on the centerline instead.
         jitter: largest displacement of a patch along each axis in voxels, at most a quarter of the patch.
         background_fraction: mean share of patches that lie anywhere, in [0, 1].
         pad_value: what stands outside the volume, one for all keys or one each.
@@ -289,12 +289,10 @@ class RandCropAlongCenterlined(_PatchCutter):
     def _places(self, data: Mapping[Hashable, Any]) -> NDArray[np.int64]:
         """Starts to choose from, ``(N, 3)``."""
         image = data[self.first_key(dict(data))]
-        lines = [branch.points for branch in _branches(data, self.centerline_key)]
-        points, shape = to_voxels(np.concatenate([np.zeros((0, 3)), *lines]), _affine(image)), image.shape[1:]
-        if self.mode != "points":
-            return crop_starts(points, shape, self.patch_size.tolist(), self.mode, self.margin)
-        voxels = round_half_up(points)
-        return voxels[((voxels >= 0) & (voxels < np.asarray(shape))).all(axis=1)] - self.patch_size // 2
+        voxels = line_voxels(_branches(data, self.centerline_key), image.shape[1:], _affine(image))
+        if self.mode == "points":
+            return voxels - self.patch_size // 2
+        return crop_starts(voxels, image.shape[1:], self.patch_size.tolist(), self.mode, self.margin)
 
 
 class RandGridTiled(_PatchCutter):
@@ -368,7 +366,7 @@ class DrawCenterlined(MapTransform):
 def _branches(data: Mapping[Hashable, Any], key: Hashable) -> Sequence[Branch]:
     """Return a centerline item, which must have been loaded."""
     item = data[key]
-    if not isinstance(item, Sequence) or not all(isinstance(branch, Branch) for branch in item):
+    if not isinstance(item, list | tuple) or not all(isinstance(branch, Branch) for branch in item):
         raise ValueError(f"{key!r} must be a list of branches, got {type(item).__name__}: place LoadCenterlined before")
     return item
 

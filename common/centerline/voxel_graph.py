@@ -41,6 +41,11 @@ class Chain:
         """Length of the chain in mm."""
         return float(np.linalg.norm(np.diff(self.points, axis=0), axis=1).sum())
 
+    @property
+    def is_loop(self) -> bool:
+        """Whether the chain returns to the node that it begins at."""
+        return self.nodes[0] == self.nodes[1]
+
     def towards(self, node: int) -> Chain:
         """Return the chain, turned if need be so that it ends at ``node``."""
         return self if self.nodes[1] == node else self.reversed()
@@ -170,6 +175,18 @@ def _contracted(chains: Sequence[Chain], bridge: Chain) -> list[Chain]:
                 )
         result.append(moved)
     return result
+
+
+def ends_at(chains: Sequence[Chain]) -> dict[int, list[tuple[int, Chain]]]:
+    """Return for each node the chains that meet there: number in the list, and the chain turned to end at the node.
+
+    A loop is there twice, once in each direction.
+    """
+    ends: dict[int, list[tuple[int, Chain]]] = {}
+    for number, chain in enumerate(chains):
+        ends.setdefault(chain.nodes[1], []).append((number, chain))
+        ends.setdefault(chain.nodes[0], []).append((number, chain.reversed()))
+    return ends
 
 
 def node_degrees(chains: Iterable[Chain]) -> Counter[int]:

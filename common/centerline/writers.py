@@ -15,7 +15,7 @@ from .branch import BRANCH_LABELS, Branch
 from .gml_files import write_gml
 from .json_files import write_markups
 from .table_files import write_cat08, write_csv
-from .tree import check_vessels
+from .tree import check_tree, check_vessels
 
 
 def write_centerline(path: str | Path, branches: Sequence[Branch]) -> None:

@@ -40,7 +40,9 @@ def test_every_part_has_the_published_number_of_parameters(network, dims, part):
 
 
 def test_the_whole_has_the_published_number_of_parameters_and_tensors(network, dims):
-    assert parameters(network) == sum(counts[dims - 2] for counts in PARTS.values()) == (7_156_930, 20_406_594)[dims - 2]
+    assert (
+        parameters(network) == sum(counts[dims - 2] for counts in PARTS.values()) == (7_156_930, 20_406_594)[dims - 2]
+    )
     assert len(list(network.parameters())) == 90
     assert len(network.state_dict()) == 144
     assert len([part for part in network.modules() if isinstance(part, nn.modules.batchnorm._BatchNorm)]) == 18

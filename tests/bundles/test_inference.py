@@ -9,7 +9,7 @@ from scipy.spatial.transform import Rotation
 
 from common.grids import describe_difference, read_grid
 
-from ..conftest import BUNDLES
+from ..conftest import BUNDLES, ROOT
 from .conftest import BundleCopy
 
 itk = pytest.importorskip("itk")
@@ -83,7 +83,7 @@ def masks(request, scans, tmp_path_factory):
     threshold = copy.sparse_threshold(scans / "ras.nii.gz")
     with pytest.warns(UserWarning, match=r"native\.nii\.gz: there is no contrast-filled heart"):
         copy.run("run", "inference.yaml", dataset_dir=str(scans), threshold=threshold, overlap=0.0)
-    return {path.name.removesuffix("_seg.nii.gz"): path for path in copy.eval.iterdir()}
+    return {path.name.removesuffix("_seg.nii.gz"): path for path in copy.eval.glob("*.nii.gz")}
 
 
 @pytest.mark.slow
@@ -129,7 +129,7 @@ def segment(copy, piece, folder, **options):
     """Segment ``piece``; return the voxels of what was written, by kind."""
     options = {"require_contrast": False, "overlap": 0.0, "min_volume_mm3": 0, **options}
     copy.run("run", "inference.yaml", image=str(piece), output_dir=str(copy.root / folder), **options)
-    kinds = {path.name.removesuffix(".nii.gz").split("_")[1]: path for path in (copy.root / folder).iterdir()}
+    kinds = {path.name.removesuffix(".nii.gz").split("_")[1]: path for path in (copy.root / folder).glob("*.nii.gz")}
     for path in kinds.values():
         assert describe_difference(read_grid(piece), read_grid(path)) is None
     return {kind: np.asanyarray(nibabel.load(path).dataobj) for kind, path in kinds.items()}
@@ -161,6 +161,10 @@ def test_the_options_of_inference_do_what_they_say(copy, piece):
     again = segment(copy, flipped, "flipped", save_probability=True, mirror_axes=[0, 1])
     np.testing.assert_allclose(again["prob"][::-1, ::-1], mirrored["prob"], atol=1e-4)
 
+
+@pytest.mark.slow
+@pytest.mark.parametrize("copy", [ROOT / "bundles" / "casnet_bundle"], ids=["casnet_bundle"], indirect=True)
+def test_the_union_of_windows_is_a_decision(copy, piece):
     union = segment(copy, piece, "union", save_probability=True, blend="union", overlap=0.75, patch_size=[16, 16, 16])
     assert set(np.unique(union["prob"])) <= {0, 1}
 

@@ -10,6 +10,7 @@ import torch
 from monai.data import MetaTensor
 from monai.data.utils import compute_importance_map
 from monai.inferers import Inferer
+from monai.utils import convert_to_dst_type
 from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
@@ -113,7 +114,8 @@ class GuidedInferer(Inferer):
         image = inputs.as_tensor()[0]
         run = network if self.roi_size[-1] > 1 else _planar(network)
         self.last = {}
-        return torch.stack([self._segment(arm, image, meta, run) for arm in self.arms], dim=1)
+        probability = torch.stack([self._segment(arm, image, meta, run) for arm in self.arms], dim=1)
+        return convert_to_dst_type(probability, inputs)[0]  # with metadata, which Invertd asks for
 
     def _segment(self, arm: str, image: Tensor, meta: dict[str, object], network: Callable[..., Tensor]) -> Tensor:
         """Return the probability of one arm, ``(1, X, Y, Z)``."""
@@ -126,7 +128,7 @@ class GuidedInferer(Inferer):
             starts = crop_starts(guidance.points, shape, self.roi_size, mode=self.crop_mode)
         self.last[arm] = Crops(guidance, starts, self.roi_size)
         if len(starts) == 0:
-            return self.windows(guided[None], network)[0]
+            return torch.as_tensor(self.windows(guided[None], network)[0])
         return self._assemble(guided, starts, guidance, network)
 
     def _assemble(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
+from copy import deepcopy
 from typing import Any
 
 import torch
@@ -62,5 +63,6 @@ class HalveResolutiond(MapTransform):
         halved = dict(data)
         for key, mode in self.key_iterator(halved, self.modes):
             volume = halved[key]
-            halved[key] = MetaTensor(halve(volume, mode), affine=halved_affine(volume.affine), meta=volume.meta)
+            halved[key] = MetaTensor(halve(volume, mode), meta=deepcopy(volume.meta))
+            halved[key].affine = halved_affine(volume.affine)
         return halved
