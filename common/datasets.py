@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from .asoca import asoca_sections
 from .grids import VOLUME_SUFFIXES, Grid, case_name, describe_difference, dicom_series, read_grid
 
 SECTIONS = ("training", "validation", "test")
@@ -22,7 +23,8 @@ def load_data_list(
     """Return the cases of one section of a Decathlon data list, with whole paths.
 
     Args:
-        path: the data list, ``dataset.json``.
+        path: the data list, ``dataset.json``; where it is absent, its folder may be that of ASOCA as it is unpacked (see
+            :func:`.asoca.asoca_sections`).
         section: ``training``, ``validation`` or ``test``.
         check_geometry: compare the shape and affine of image and label; reads headers only.
         spatial_dims: axes that every image must have.
@@ -88,7 +90,10 @@ def list_images(source: str | Path) -> list[dict[str, str]]:
 def _read_sections(path: Path) -> dict[str, list[Any]]:
     """Read the sections of a data list."""
     if not path.is_file():
-        raise FileNotFoundError(f"there is no data list {path}; {LAYOUT}")
+        sections = asoca_sections(path.parent)
+        if sections is None:
+            raise FileNotFoundError(f"there is no data list {path}; {LAYOUT}")
+        return sections
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:  # both broken JSON and bytes that are no text

@@ -47,7 +47,8 @@ def break_cycles(chains: Sequence[Chain], roots: Sequence[int]) -> list[Chain]:
     graph = list(chains)
     aorta = [_through_the_aorta(graph, roots[0], other) for other in roots[1:]]
     while (closing := _closing([*graph, *aorta])) is not None:
-        graph = merge_passages(_opened(graph, closing, roots))
+        opened = _opened([*graph, *aorta], closing, roots)
+        graph = merge_passages([chain for chain in opened if np.isfinite(chain.radius_mm[0])])
     return graph
 
 

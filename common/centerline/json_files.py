@@ -58,7 +58,8 @@ def read_markups(path: Path) -> tuple[list[Branch], str | None]:
     """Read the curves of a markups file of 3D Slicer, each one a branch; other markups in it are passed over.
 
     A curve that begins on another one is its child, see :func:`.joining.joined`. The radius is the measurement
-    ``Radius`` that SlicerVMTK stores for every control point, else 0. The label follows from the name of the curve (``LAD``, ``3 LAD``).
+    ``Radius`` that SlicerVMTK stores for every control point, else 0. The label follows from the name of the curve
+    (``LAD``, ``3 LAD``).
 
     Args:
         path: the file.

@@ -1,7 +1,9 @@
 """Dictionary transforms of centerlines: load, disturb, crop along, draw as a channel.
 
 Between them a centerline is a list of :class:`~.branch.Branch` in RAS mm. It needs no transform of its own when the
-image is reoriented, resampled or cropped, because those change the image's affine and not the place of a vessel.
+image is turned, flipped, resampled or cropped, because those change the image's affine and not the place of a vessel;
+only what bends the image must come after :class:`DrawCenterlined`. A ``PersistentDataset`` reads cached branches back
+only with ``weights_only=False``.
 """
 
 from __future__ import annotations

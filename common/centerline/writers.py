@@ -83,9 +83,13 @@ def write_json(path: str | Path, branches: Sequence[Branch]) -> None:
     """Write branches (RAS mm) as JSON that declares its frame and unit.
 
     Args:
-        path: file to write.
-        branches: branches in RAS mm.
+        path: file to write, usually ``*.json``.
+        branches: branches in RAS mm; none is a legal, empty centerline.
+
+    Raises:
+        ValueError: If they are no tree.
     """
+    check_tree(branches, str(path))
     with replacing(path) as temporary:
         temporary.write_text(json.dumps(centerline_record(branches)), encoding="ascii")
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from monai.data import DataLoader, MetaTensor, PersistentDataset
-from monai.transforms import Compose, ConcatItemsd, Orientationd, SelectItemsd, Spacingd
+from monai.transforms import Compose, ConcatItemsd, Flipd, Orientationd, SelectItemsd, Spacingd
 from scipy.spatial import cKDTree
 
 from common.centerline.branch import Branch
@@ -218,9 +218,10 @@ def test_jitter_is_at_most_a_quarter_of_a_patch():
     line = [Branch(np.array([(100.0, 100, 100), (101, 100, 100)]), np.ones(2), 14)]
     image = MetaTensor(torch.zeros(1, 200, 200, 150), affine=torch.eye(4))
     cropper = RandCropAlongCenterlined("image", "centerline", (64, 64, 32), 150, background_fraction=0.0)
-    affines = [patch["image"].affine[:3, 3].numpy() for patch in cropper({"image": image, "centerline": line})]
-    moved = np.array(affines) - np.median(affines, axis=0)
-    assert np.abs(moved).max(axis=0).tolist() == pytest.approx([16, 16, 8], abs=2)
+    patches = cropper.set_random_state(0)({"image": image, "centerline": line})
+    moved = np.array([patch["image"].affine[:3, 3].tolist() for patch in patches]) - [100 - 32, 100 - 32, 100 - 16]
+    assert moved.max(axis=0).tolist() == [16, 16, 8]
+    assert moved.min(axis=0).tolist() == [-16, -16, -8]
 
 
 @pytest.mark.parametrize("share", [0.0, 0.25, 1.0])
@@ -330,6 +331,14 @@ def test_a_patch_shows_its_part_of_the_centerline(case):
         assert torch.equal(drawn[0].as_tensor(), whole[0].as_tensor()[box(patch)])
         assert torch.equal(drawn.affine, patch["image"].affine)
         assert drawn.dtype == patch["image"].dtype
+
+
+def test_the_centerline_follows_an_image_that_was_flipped(case):
+    flipped = Flipd(["image", "label"], spatial_axis=0)(case)
+    drawn = DrawCenterlined()(flipped)["centerline"]
+    assert drawn.any()
+    assert flipped["label"][drawn > 0].all()
+    assert not case["label"][drawn > 0].all()
 
 
 def test_an_empty_centerline_is_an_empty_channel(case):

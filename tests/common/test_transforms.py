@@ -7,7 +7,7 @@ from monai.data import MetaTensor
 from monai.transforms import Compose
 
 from common.skeleton import skeletonize
-from common.transforms import RemoveSmallComponentsd, Skeletonized
+from common.transforms import DilateMaskd, RemoveSmallComponentsd, Skeletonized
 
 AFFINE = torch.diag(torch.tensor([0.5, 0.5, 0.5, 1.0], dtype=torch.float64))
 
@@ -143,3 +143,19 @@ def test_absent_items_are_skipped_on_request():
         RemoveSmallComponentsd("pred", allow_missing_keys=True),
     ]
     assert Compose(transforms)({"other": 1}) == {"other": 1}
+
+
+def test_a_widened_mask_reaches_as_many_mm_on_every_axis():
+    mask = torch.zeros(1, 15, 15, 15)
+    mask[0, 7, 7, 7] = 1
+    label = MetaTensor(mask, affine=np.diag([1.0, 0.5, 2.0, 1.0]))
+    wide = DilateMaskd("label", radius_mm=2.0)({"label": label})["label"]
+    points = wide[0].nonzero()
+    assert [int(np.ptp(points[:, axis])) for axis in range(3)] == [4, 8, 2]
+    assert wide.dtype == label.dtype
+    torch.testing.assert_close(wide.affine, label.affine)
+
+
+def test_a_negative_width_is_refused():
+    with pytest.raises(ValueError, match="radius_mm must not be negative, got -1"):
+        DilateMaskd("label", radius_mm=-1)

@@ -151,9 +151,9 @@ class CenterlineProvider:
         if self.source == "mask":
             label = LoadVolumed("label")({"label": self._case(path)["label"]})["label"]
             return Guidance("mask", extract_centerline(label[0].numpy() > 0, label.affine.numpy()), affine, 1.0)
-        file = self._file(path)
+        frame = self.cases.get(path, {}).get("centerline_frame", self.frame)
         grid = read_grid(path) if path else None
-        return Guidance("file", read_centerline(file, self.frame, grid), affine, 1.0)
+        return Guidance("file", read_centerline(self._file(path), frame, grid), affine, 1.0)
 
     def _case(self, path: str) -> Mapping[str, Any]:
         if path not in self.cases:
