@@ -1,20 +1,21 @@
 # make demo | test | check | bench. Each sets up .venv on its first call.
-# make demo IMAGE=/path/scan.nii.gz segments your own scan.
+# make demo IMAGE=/path/scan.nii.gz segments your own scan; BUNDLE=centerline_unet_bundle takes another method.
 PYTHON ?= python3
 # MONAI's warnings to developers are left out; ours to users are shown
 RUN := $(CURDIR)/.venv/bin/python -W ignore::FutureWarning -W ignore::DeprecationWarning
+BUNDLE ?= casnet_bundle
 CASES ?= 2
 SEED ?= 90000# no training has used it
 
 .PHONY: demo test check bench
 ifdef IMAGE
 demo: .venv/ready
-	cd bundles/casnet_bundle && $(RUN) -m monai.bundle run --config_file configs/inference.yaml --image "$(abspath $(IMAGE))" --output_dir $(CURDIR)/demo/masks
+	cd bundles/$(BUNDLE) && $(RUN) -m monai.bundle run --config_file configs/inference.yaml --image "$(abspath $(IMAGE))" --output_dir $(CURDIR)/demo/masks
 	$(RUN) -m common preview "$(IMAGE)" demo/masks demo
 else
 demo: .venv/ready
 	$(RUN) -m common phantom demo/data --cases $(CASES) --seed $(SEED) --shape 256,256,224 --spacing 0.45 --validation 0 --test 1 --workers 2
-	cd bundles/casnet_bundle && $(RUN) -m monai.bundle run --config_file configs/inference.yaml --dataset_dir $(CURDIR)/demo/data/images --output_dir $(CURDIR)/demo/masks --overlap 0.25
+	cd bundles/$(BUNDLE) && $(RUN) -m monai.bundle run --config_file configs/inference.yaml --dataset_dir $(CURDIR)/demo/data/images --output_dir $(CURDIR)/demo/masks --overlap 0.25
 	$(RUN) -m common evaluate demo/masks demo/data/labels demo && mv demo/summary.json demo/metrics.json
 	$(RUN) -m common preview demo/data/images demo/masks demo --label demo/data/labels
 endif

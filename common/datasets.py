@@ -23,8 +23,8 @@ def load_data_list(
     """Return the cases of one section of a Decathlon data list, with whole paths.
 
     Args:
-        path: the data list, ``dataset.json``; where it is absent, its folder may be that of ASOCA as it is unpacked (see
-            :func:`.asoca.asoca_sections`).
+        path: the data list, ``dataset.json``; where it is absent, its folder may be that of ASOCA as it is unpacked
+            (see :func:`.asoca.asoca_sections`).
         section: ``training``, ``validation`` or ``test``.
         check_geometry: compare the shape and affine of image and label; reads headers only.
         spatial_dims: axes that every image must have.

@@ -10,11 +10,13 @@ from scipy.spatial import KDTree
 
 from ..checks import check_same_shape
 from ..components import foreground_box
+from ..grids import spacing_mm
 from ..skeleton import skeletonize
 from ..voxels import Voxels
 from .branch import Branch
 from .bridging import bridge_gaps
 from .depth import Depth, to_mm
+from .refining import refine_coarse_axes
 from .cycles import break_cycles
 from .pruning import drop_pieces, prune_spurs
 from .rooting import Vessel, find_roots, grow
@@ -40,14 +42,16 @@ def extract_centerline(
     box = foreground_box(mask)
     if box is None:
         return []
+    least_mm = max(min_spur_mm, 3 * float(spacing_mm(matrix).max()))
     matrix = _shifted(matrix, box)
-    voxels = Voxels(mask[box])
+    fine, matrix = refine_coarse_axes(mask[box], matrix)
+    voxels = Voxels(fine)
     depth = Depth(voxels, matrix)
-    chains = trace_chains(voxels.subset(skeletonize(mask[box])), matrix, depth)
+    chains = trace_chains(voxels.subset(skeletonize(fine)), matrix, depth)
     tree = None if aorta is None else _surface(aorta, np.asarray(affine, float))
-    chains = contract_junctions(prune_spurs(chains, min_spur_mm))
+    chains = contract_junctions(prune_spurs(chains, least_mm))
     roots = [root for part in components(chains) for root in find_roots(part, tree)]
-    chains = prune_spurs(break_cycles(chains, roots), min_spur_mm)
+    chains = prune_spurs(break_cycles(chains, roots), least_mm)
     chains = drop_pieces(bridge_gaps(chains, max_gap_mm), min_piece_mm)
     branches: list[Branch] = []
     for part in components(chains):

@@ -45,7 +45,7 @@ class LoadCenterlined(MapTransform):
         label_key: label, ``(1, X, Y, Z)``, nonzero is vessel. A centerline that the case lacks is extracted from it,
             and one that is read must lie in it. None: files only, and without that check.
         frame: of the numbers in the files: ``"lps"``, ``"ras"``, ``"voxel"`` or ``"asoca_vtp"``; None for what the
-            format says.
+            format says. A case's own "centerline_frame" (the key and "_frame") goes first.
         allow_missing_keys: leave a centerline that the case lacks away, instead of extracting it.
     """
 
@@ -71,7 +71,8 @@ class LoadCenterlined(MapTransform):
         loaded = dict(data)
         for key in self.keys:
             if isinstance(loaded.get(key), str | os.PathLike):
-                loaded[key] = self._read(Path(loaded[key]), loaded)
+                frame = loaded.get(f"{key}_frame", self.frame)
+                loaded[key] = self._read(Path(loaded[key]), frame, loaded)
             elif key not in loaded and not self.allow_missing_keys:
                 if self.label_key is None or self.label_key not in loaded:
                     raise KeyError(f"a case has neither {key!r} nor the label {self.label_key!r} to extract it from")
@@ -79,18 +80,18 @@ class LoadCenterlined(MapTransform):
                 loaded[key] = extract_centerline(mask, grid.affine)
         return loaded
 
-    def _read(self, path: Path, data: Mapping[Hashable, Any]) -> list[Branch]:
+    def _read(self, path: Path, frame: str | None, data: Mapping[Hashable, Any]) -> list[Branch]:
         """Read one file."""
         if self.label_key is None or self.label_key not in data:
-            return read_centerline(path, self.frame)
+            return read_centerline(path, frame)
         grid, mask = _mask(data, self.label_key)
         original = data[self.label_key].meta.get("original_affine")
-        if self.frame in _FILE_FRAMES and original is not None and not np.allclose(original, grid.affine):
+        if frame in _FILE_FRAMES and original is not None and not np.allclose(original, grid.affine):
             raise ValueError(
-                f"frame {self.frame!r} refers to the grid of the image file, and {self.label_key!r} was reoriented or "
+                f"frame {frame!r} refers to the grid of the image file, and {self.label_key!r} was reoriented or "
                 "resampled since: place LoadCenterlined before those transforms"
             )
-        return read_centerline(path, self.frame, grid, mask)
+        return read_centerline(path, frame, grid, mask)
 
 
 class RandPerturbCenterlined(Randomizable, MapTransform):

@@ -15,6 +15,7 @@ from centerline_unet.stage1 import StageOne
 from monai.data import MetaTensor
 
 from common.centerline.branch import Branch
+from common.centerline.crops import crop_starts
 from common.centerline.writers import write_centerline
 
 AFFINE = np.diag([-0.5, -0.5, 0.5, 1])  # LPS voxels of half a millimetre
@@ -172,6 +173,20 @@ def test_mirror_averaging_makes_the_result_even():
 def test_settings_that_make_no_sense_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
         guided(**options)
+
+
+def test_an_image_with_a_batch_axis_put_before_it_will_do():
+    """That is how MONAI Label calls an inferer."""
+    image = MetaTensor(torch.full((1, *SHAPE), 0.5), affine=AFFINE, meta={"filename_or_obj": "/scans/7.nii.gz"})
+    torch.testing.assert_close(guided()(image[None], constant(0.7)), guided()(volume(), constant(0.7)))
+
+
+def test_the_published_clusters_are_those_of_the_nodes():
+    inferer = guided(crop_mode="reference")
+    inferer(volume(), constant(0.7))
+    crops = inferer.last["auto"]
+    expected = crop_starts(crops.guidance.points, SHAPE, ROI, mode="reference")
+    np.testing.assert_array_equal(crops.starts, expected)
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
+from .common.centerline.assembly import assemble, cut_window
 from .common.centerline.crops import crop_starts
-from .common.centerline.raster import draw_centerline
+from .common.centerline.raster import draw_centerline, line_voxels
 from .common.inferers import BLENDS, VesselInferer
 from .provider import CenterlineProvider, Guidance
 
@@ -125,7 +126,9 @@ class GuidedInferer(Inferer):
         guided = torch.cat([image, channel[None].to(image)])
         starts = np.zeros((0, 3), np.int64)
         if guidance.source != "none":
-            starts = crop_starts(guidance.points, shape, self.roi_size, mode=self.crop_mode)
+            nodes = self.crop_mode == "reference"  # the published clusters are of the nodes, not of the lines between
+            points = guidance.points if nodes else line_voxels(guidance.branches, shape, guidance.affine)
+            starts = crop_starts(points, shape, self.roi_size, mode=self.crop_mode)
         self.last[arm] = Crops(guidance, starts, self.roi_size)
         if len(starts) == 0:
             return torch.as_tensor(self.windows(guided[None], network)[0])
@@ -136,30 +139,12 @@ class GuidedInferer(Inferer):
     ) -> Tensor:
         """Return the weighted mean of the crops' probabilities at their places, ``(1, X, Y, Z)``."""
         weight = compute_importance_map(self.roi_size, BLENDS[self.blend], device=guided.device)
-        total = torch.zeros_like(guided[:1])
-        weights = torch.zeros_like(total)
-        bar: Iterable[NDArray[np.int64]] = tqdm(starts, "crops", disable=not self.progress)
-        for start in bar:
-            window, inner, place = _cut(guided, start, self.roi_size)
-            probability = self.windows.see(network, window[None])[0].to(total)
-            total[place] += (probability * weight)[inner]
-            weights[place] += weight[None][inner]
-        rest = total if guidance.probability is None or self.uncovered == "zero" else guidance.probability.to(total)
-        return torch.where(weights > 0, total / weights.clamp_min(1e-12), rest)
-
-
-def _cut(
-    volume: Tensor, start: NDArray[np.int64], size: Sequence[int]
-) -> tuple[Tensor, tuple[slice, ...], tuple[slice, ...]]:
-    """Cut ``(C, *size)`` from ``(C, X, Y, Z)``, zero outside; with the part that lies inside, and its place."""
-    window = volume.new_zeros((len(volume), *size))
-    place, inner = [slice(None)], [slice(None)]
-    for first, edge, side in zip(start.tolist(), size, volume.shape[1:], strict=True):
-        low, high = max(first, 0), min(first + edge, side)
-        place.append(slice(low, high))
-        inner.append(slice(low - first, high - first))
-    window[tuple(inner)] = volume[tuple(place)]
-    return window, tuple(inner), tuple(place)
+        bar = tqdm(starts, "crops", disable=not self.progress)
+        windows = (self.windows.see(network, cut_window(guided, start, self.roi_size)[None])[0] for start in bar)
+        mean, covered = assemble(windows, starts, guided.shape[1:], weight)
+        if guidance.probability is None or self.uncovered == "zero":
+            return mean
+        return torch.where(covered, mean, guidance.probability.to(mean))
 
 
 def _planar(network: Callable[..., Tensor]) -> Callable[..., Tensor]:
