@@ -25,7 +25,7 @@ SHARED_MM = 8.0
 """Two vessels that touch run through one line for at most this length."""
 
 
-def break_cycles(chains: Sequence[Chain], roots: Sequence[int]) -> list[Chain]:
+def break_cycles(chains: Sequence[Chain], roots: Sequence[Sequence[int]]) -> list[Chain]:
     """Open each cycle of a graph at its thinnest chain.
 
     Coronary arteries do not anastomose in a way that CT shows: a cycle comes from vessels that touch in the mask. Of
@@ -39,15 +39,16 @@ def break_cycles(chains: Sequence[Chain], roots: Sequence[int]) -> list[Chain]:
 
     Args:
         chains: graph.
-        roots: nodes where blood enters. Two in one connected part make a cycle, too.
+        roots: for each connected part the nodes where blood enters; two of them make a cycle, too.
 
     Returns:
         Chains of a forest, at most one root in each tree.
     """
     graph = list(chains)
-    aorta = [_through_the_aorta(graph, roots[0], other) for other in roots[1:]]
+    aorta = [_through_the_aorta(graph, part[0], other) for part in roots for other in part[1:]]
+    starts = [root for part in roots for root in part]
     while (closing := _closing([*graph, *aorta])) is not None:
-        opened = _opened([*graph, *aorta], closing, roots)
+        opened = _opened([*graph, *aorta], closing, starts)
         graph = merge_passages([chain for chain in opened if np.isfinite(chain.radius_mm[0])])
     return graph
 
@@ -61,7 +62,7 @@ def _through_the_aorta(chains: Sequence[Chain], first: int, other: int) -> Chain
 def _closing(chains: Sequence[Chain]) -> int | None:
     """Return the number of a chain that is a loop or the thinnest of a cycle, None in a forest."""
     sets = DisjointSets()
-    order = sorted(range(len(chains)), key=lambda k: (not chains[k].is_loop, -float(chains[k].radius_mm.min())))
+    order = sorted(range(len(chains)), key=lambda k: (not chains[k].is_loop, -chains[k].thinnest_mm))
     return next((number for number in order if not sets.join(chains[number].nodes)), None)
 
 
@@ -83,7 +84,7 @@ def _cut_at_pinch(chain: Chain, free: int) -> list[Chain]:
     at = int(np.argmin(chain.radius_mm))
     first = Chain(chain.points[: at + 1], chain.radius_mm[: at + 1], (chain.nodes[0], free))
     second = Chain(chain.points[at:], chain.radius_mm[at:], (free + 1, chain.nodes[1]))
-    pinched = chain.radius_mm[at] < PINCH * np.median(chain.radius_mm)
+    pinched = chain.thinnest_mm < PINCH * np.median(chain.radius_mm)
     if chain.is_loop or (pinched and min(first.length_mm, second.length_mm) > SURE_MM):
         return [part for part in (first, second) if len(part.points) > 1]
     return []

@@ -28,8 +28,22 @@ class Depth:
     """
 
     def __init__(self, mask: Voxels, affine: NDArray[np.float64]) -> None:
+        self._mask = mask
+        self._to_index = np.linalg.inv(affine)
         self._outside = KDTree(to_mm(mask.index(mask.outside(face_offsets(3))), affine), leafsize=32)
 
     def __call__(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the distance in mm of each point, RAS mm, ``(N, 3)``."""
         return np.asarray(self._outside.query(points)[0])
+
+    def along(self, line: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the radius in mm along a line, ``(N, 3)`` RAS mm.
+
+        Where the line leaves the mask, in a bridged gap, it is interpolated between both sides.
+        """
+        depth = self(line)
+        inside = self._mask.contains(np.rint(to_mm(line, self._to_index)).astype(np.int64))
+        if inside.all() or not inside.any():
+            return depth
+        at = np.arange(len(line))
+        return np.interp(at, at[inside], depth[inside])

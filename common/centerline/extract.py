@@ -15,16 +15,22 @@ from ..skeleton import skeletonize
 from ..voxels import Voxels
 from .branch import Branch
 from .bridging import bridge_gaps
-from .depth import Depth, to_mm
-from .refining import refine_coarse_axes
 from .cycles import break_cycles
+from .depth import Depth, to_mm
 from .pruning import drop_pieces, prune_spurs
+from .refining import refine_coarse_axes
 from .rooting import Vessel, find_roots, grow
-from .smoothing import arc_length, interpolate, resample, smooth
+from .smoothing import arc_length, resample, smooth
 from .voxel_graph import components, contract_junctions, trace_chains
 
-UNKNOWN = 14  # "other" among the branch ids
+OTHER = 14
+"""Label of branches whose name is not known, see ``BRANCH_LABELS``."""
+
 SMOOTHING_MM = 1.0
+"""Standard deviation of the Gaussian along a branch; coronary arteries turn within several mm, voxel stairs within 1."""
+
+LEAST_SPUR = 2.0
+"""Side branches have to be longer than this many of the longest voxel edges as well: thick slices make stairs."""
 
 
 def extract_centerline(
@@ -37,34 +43,88 @@ def extract_centerline(
     min_spur_mm: float = 3.0,
     min_piece_mm: float = 5.0,
 ) -> list[Branch]:
-    matrix = np.asarray(affine, dtype=np.float64)
+    """Extract the centerline tree of a vessel mask.
+
+    Guarded thinning on the bounding box, chains of voxels between ends and junctions, spurs pruned, cycles opened at
+    their thinnest chain, gaps bridged, small pieces dropped, roots found; then every vessel is smoothed, resampled and
+    given its radius. At a branching the child whose direction and radius agree best with the parent continues it.
+
+    Each connected part is a tree of its own. Its root is the end nearest the aorta, or without an aorta its thickest
+    end. Two ostia in one part (trees that touch; LAD and LCx without a left main) are told apart only with an aorta,
+    which both ends have to touch; the part is then divided where it is thinnest on the way between them.
+
+    Args:
+        mask: vessels, ``(X, Y, Z)``.
+        affine: voxel index to RAS mm, ``(4, 4)``; any spacing, flip and obliqueness.
+        aorta: mask of the aorta on the same grid; an empty one counts as none.
+        step_mm: distance of the points.
+        max_gap_mm: largest gap that is bridged, between surfaces; both ends have to point across it.
+        min_spur_mm: side branches end at least this far from their junction, and farther than the diameter of the
+            vessel that they leave and two voxels.
+        min_piece_mm: connected parts with less length go. What thins to a single voxel has no direction and goes always.
+
+    Returns:
+        Branches in RAS mm, parents first; a child begins with a point of its parent. The radius is the distance to the
+        mask's border (:class:`Depth`). No branch for an empty mask.
+
+    Raises:
+        ValueError: If the mask is not 3-D, the aorta has another shape, the affine is no invertible ``(4, 4)`` matrix
+            or a length is out of range.
+    """
     mask = np.asarray(mask, dtype=bool)
+    matrix = _checked(mask, affine, aorta)
+    _check_lengths(step_mm, max_gap_mm=max_gap_mm, min_spur_mm=min_spur_mm, min_piece_mm=min_piece_mm)
     box = foreground_box(mask)
     if box is None:
         return []
-    least_mm = max(min_spur_mm, 3 * float(spacing_mm(matrix).max()))
-    matrix = _shifted(matrix, box)
-    fine, matrix = refine_coarse_axes(mask[box], matrix)
+    least_spur_mm = max(min_spur_mm, LEAST_SPUR * float(spacing_mm(matrix).max()))
+    entrance = None if aorta is None else _surface(np.asarray(aorta, dtype=bool), matrix)
+    fine, matrix = refine_coarse_axes(mask[box], _shifted(matrix, box))
     voxels = Voxels(fine)
     depth = Depth(voxels, matrix)
     chains = trace_chains(voxels.subset(skeletonize(fine)), matrix, depth)
-    tree = None if aorta is None else _surface(aorta, np.asarray(affine, float))
-    chains = contract_junctions(prune_spurs(chains, least_mm))
-    roots = [root for part in components(chains) for root in find_roots(part, tree)]
-    chains = prune_spurs(break_cycles(chains, roots), least_mm)
+    chains = contract_junctions(prune_spurs(chains, least_spur_mm))
+    ostia = [find_roots(part, entrance) for part in components(chains)]
+    chains = prune_spurs(break_cycles(chains, ostia), least_spur_mm)
     chains = drop_pieces(bridge_gaps(chains, max_gap_mm), min_piece_mm)
     branches: list[Branch] = []
     for part in components(chains):
-        branches += _branches(grow(part, find_roots(part, tree)[0]), depth, step_mm, len(branches))
+        branches += _branches(grow(part, find_roots(part, entrance)[0]), depth, step_mm, len(branches))
     return branches
 
 
-def _surface(aorta, affine):
+def _checked(mask: NDArray[np.bool_], affine: ArrayLike, aorta: NDArray[np.bool_] | None) -> NDArray[np.float64]:
+    """Return the affine as a matrix after all arguments have been looked at."""
+    if mask.ndim != 3:
+        raise ValueError(f"mask must have three axes (X, Y, Z), got the shape {mask.shape}: take off channel and batch")
+    if aorta is not None:
+        check_same_shape(mask=mask, aorta=np.asarray(aorta))
+    matrix = np.asarray(affine, dtype=np.float64)
+    if matrix.shape != (4, 4):
+        raise ValueError(f"affine must be a (4, 4) matrix from voxel index to RAS mm, got the shape {matrix.shape}")
+    if not np.isfinite(matrix).all() or abs(np.linalg.det(matrix[:3, :3])) < 1e-9:
+        raise ValueError(
+            f"affine must be finite and invertible, got {matrix.tolist()}: read it from the image that the mask lies on"
+        )
+    return matrix
+
+
+def _check_lengths(step_mm: float, **others: float) -> None:
+    """Raise a ``ValueError`` unless the step is positive and the other lengths are not negative."""
+    if not step_mm > 0:
+        raise ValueError(f"step_mm must be positive, got {step_mm}; 0.5 is usual")
+    for name, length in others.items():
+        if not length >= 0:
+            raise ValueError(f"{name} must be 0 or more, got {length}")
+
+
+def _surface(aorta: NDArray[np.bool_], affine: NDArray[np.float64]) -> KDTree | None:
+    """Return the surface voxels of the aorta in RAS mm, None if it is empty."""
     box = foreground_box(aorta)
     if box is None:
         return None
-    v = Voxels(aorta[box])
-    return KDTree(to_mm(v.index(v.surface()), _shifted(affine, box)))
+    voxels = Voxels(aorta[box])
+    return KDTree(to_mm(voxels.index(voxels.surface()), _shifted(affine, box)), leafsize=32)
 
 
 def _shifted(affine: NDArray[np.float64], box: Sequence[slice]) -> NDArray[np.float64]:
@@ -75,20 +135,20 @@ def _shifted(affine: NDArray[np.float64], box: Sequence[slice]) -> NDArray[np.fl
 
 
 def _branches(vessels: Sequence[Vessel], depth: Depth, step_mm: float, first: int) -> list[Branch]:
+    """Turn the vessels of one tree into branches, the first of which gets the number ``first``."""
     result: list[Branch] = []
-    arcs = []
+    shares = []  # how far along its vessel each raw point is, in [0, 1]
     for vessel in vessels:
-        raw = vessel.chain.points.copy()
-        parent_point = -1
+        points = vessel.chain.points.copy()
+        parent, parent_point = -1, -1
         if vessel.parent >= 0:
-            parent = result[vessel.parent]
-            share = arcs[vessel.parent][vessel.parent_point]
-            parent_point = int(round(share * (len(parent.points) - 1)))
-            raw[0] = parent.points[parent_point]
-        arc = arc_length(raw)
-        arcs.append(arc / arc[-1])
-        fine = resample(raw, step_mm / 2)
-        points = resample(smooth(fine, SMOOTHING_MM / (step_mm / 2)), step_mm)
-        radius = depth(points)
-        result.append(Branch(points, radius, UNKNOWN, first + vessel.parent if vessel.parent >= 0 else -1, parent_point))
+            parent = first + vessel.parent
+            trunk = result[vessel.parent].points
+            parent_point = round(shares[vessel.parent][vessel.parent_point] * (len(trunk) - 1))
+            points[0] = trunk[parent_point]
+        arc = arc_length(points)
+        shares.append(arc / arc[-1])
+        points = smooth(resample(points, step_mm / 2), 2 * SMOOTHING_MM / step_mm)
+        points = resample(points, step_mm)
+        result.append(Branch(points, depth.along(points), OTHER, parent, parent_point))
     return result

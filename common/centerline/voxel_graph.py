@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,10 +37,15 @@ class Chain:
     radius_mm: NDArray[np.float64]
     nodes: tuple[int, int]
 
-    @property
+    @cached_property
     def length_mm(self) -> float:
         """Length of the chain in mm."""
         return float(np.linalg.norm(np.diff(self.points, axis=0), axis=1).sum())
+
+    @cached_property
+    def thinnest_mm(self) -> float:
+        """Least radius."""
+        return float(self.radius_mm.min())
 
     @property
     def is_loop(self) -> bool:
@@ -54,7 +60,7 @@ class Chain:
         """Return the chain from its second node to its first."""
         return Chain(self.points[::-1], self.radius_mm[::-1], self.nodes[::-1])
 
-    @property
+    @cached_property
     def direction(self) -> NDArray[np.float64]:
         """Unit vector in which the chain arrives at its second node."""
         back = np.linalg.norm(self.points - self.points[-1], axis=1)
@@ -62,7 +68,7 @@ class Chain:
         along = self.points[-1] - self.points[far[-1] if len(far) else 0]
         return np.asarray(along / max(float(np.linalg.norm(along)), 1e-9))
 
-    @property
+    @cached_property
     def thickness_mm(self) -> float:
         """Median radius over the last millimetres before the second node."""
         back = np.linalg.norm(self.points - self.points[-1], axis=1)

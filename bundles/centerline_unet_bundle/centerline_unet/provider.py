@@ -23,7 +23,7 @@ from .common.loading import LoadVolumed
 from .stage1 import StageOne
 
 SOURCES = ("predicted", "file", "mask", "none")
-SUFFIXES = (".vtp", ".vtk", ".json", ".mrk.json", ".gml", ".csv", ".txt")
+SUFFIXES = (".vtp", ".vtk", ".json", ".mrk.json", ".gml", ".GML", ".csv", ".txt")
 MIN_POINTS = 20  # 10 mm; a shorter centerline is no guide
 
 
