@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import combinations
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.spatial import KDTree
 
-from .voxel_graph import Chain, components, merge_passages, node_degrees
+from .sets import DisjointSets
+from .voxel_graph import Chain, merge_passages, node_degrees
 
 AGREEMENT = np.cos(np.radians(45))
 """Least cosine between the way across a gap and the direction of the vessel on either side."""
@@ -31,21 +30,17 @@ def bridge_gaps(chains: Sequence[Chain], max_gap_mm: float) -> list[Chain]:
     ends = _free_ends(chains)
     if len(ends) < 2:
         return list(chains)
-    piece = {node: number for number, part in enumerate(components(chains)) for c in part for node in c.nodes}
-    group = list(range(1 + max(piece.values())))
-    bridges = []
-    for _, first, second in sorted(_candidates(ends, piece, max_gap_mm), key=lambda found: found[0]):
-        one, other = group[piece[first.nodes[1]]], group[piece[second.nodes[1]]]
-        used = {node for bridge in bridges for node in bridge.nodes}
-        if one != other and used.isdisjoint((first.nodes[1], second.nodes[1])):
-            group = [one if number == other else number for number in group]
-            bridges.append(
-                Chain(
-                    np.stack([first.points[-1], second.points[-1]]),
-                    np.stack([first.radius_mm[-1], second.radius_mm[-1]]),
-                    (first.nodes[1], second.nodes[1]),
-                )
-            )
+    pieces = DisjointSets()
+    for chain in chains:
+        pieces.join(chain.nodes)
+    used: set[int] = set()
+    bridges: list[Chain] = []
+    for _, first, second in sorted(_candidates(ends, max_gap_mm), key=lambda found: found[0]):
+        nodes = first.nodes[1], second.nodes[1]
+        if used.isdisjoint(nodes) and pieces.join(nodes):
+            used.update(nodes)
+            points = np.stack([first.points[-1], second.points[-1]])
+            bridges.append(Chain(points, np.array([first.radius_mm[-1], second.radius_mm[-1]]), nodes))
     return merge_passages([*chains, *bridges])
 
 
@@ -55,9 +50,7 @@ def _free_ends(chains: Sequence[Chain]) -> list[Chain]:
     return [chain.towards(node) for chain in chains for node in chain.nodes if degrees[node] == 1]
 
 
-def _candidates(
-    ends: Sequence[Chain], piece: dict[int, int], max_gap_mm: float
-) -> list[tuple[float, Chain, Chain]]:
+def _candidates(ends: Sequence[Chain], max_gap_mm: float) -> list[tuple[float, Chain, Chain]]:
     """Return the gaps that may be closed, with their widths in mm."""
     tips = np.stack([chain.points[-1] for chain in ends])
     depth = np.array([chain.radius_mm[-1] for chain in ends])
@@ -67,7 +60,7 @@ def _candidates(
         across = tips[j] - tips[i]
         distance = float(np.linalg.norm(across))
         gap = distance - depth[i] - depth[j]
-        if piece[ends[i].nodes[1]] == piece[ends[j].nodes[1]] or gap > max_gap_mm:
+        if gap > max_gap_mm:
             continue
         way = across / max(distance, 1e-9)
         if way @ ends[i].direction >= AGREEMENT and -way @ ends[j].direction >= AGREEMENT:

@@ -21,6 +21,9 @@ PINCH = 0.6
 SURE_MM = 10.0
 """Both sides of a pinch have to be longer than this to be vessels that touch with their ends."""
 
+MANY = 50
+"""A mask with more cycles than this is no tree of vessels; its cycles are opened all at once, without a closer look."""
+
 SHARED_MM = 8.0
 """Two vessels that touch run through one line for at most this length."""
 
@@ -32,7 +35,7 @@ def break_cycles(chains: Sequence[Chain], roots: Sequence[Sequence[int]]) -> lis
     the chains of a cycle, the thinnest is opened (Kruskal's maximum spanning tree finds it), at its end far from the
     root, where it meets the other vessel:
 
-    * a chain within the lumina that it joins is a mere contact and goes;
+    * a chain hardly longer than the lumina that it joins are wide is a mere contact and goes;
     * a chain pinched far from both ends is two vessels whose tips touch; it is cut there;
     * where two vessels come together and soon part again, both go on, through one and the same line;
     * else the chains that continue each other best stay together, and the other one ends there.
@@ -47,7 +50,7 @@ def break_cycles(chains: Sequence[Chain], roots: Sequence[Sequence[int]]) -> lis
     graph = list(chains)
     aorta = [_through_the_aorta(graph, part[0], other) for part in roots for other in part[1:]]
     starts = [root for part in roots for root in part]
-    while (closing := _closing([*graph, *aorta])) is not None:
+    while closing := _closing([*graph, *aorta]):
         opened = _opened([*graph, *aorta], closing, starts)
         graph = merge_passages([chain for chain in opened if np.isfinite(chain.radius_mm[0])])
     return graph
@@ -59,24 +62,34 @@ def _through_the_aorta(chains: Sequence[Chain], first: int, other: int) -> Chain
     return Chain(np.stack([point, point]), np.full(2, np.inf), (first, other))
 
 
-def _closing(chains: Sequence[Chain]) -> int | None:
-    """Return the number of a chain that is a loop or the thinnest of a cycle, None in a forest."""
+def _closing(chains: Sequence[Chain]) -> list[int]:
+    """Return the numbers of the chains that are loops or the thinnest of a cycle, none in a forest."""
     sets = DisjointSets()
     order = sorted(range(len(chains)), key=lambda k: (not chains[k].is_loop, -chains[k].thinnest_mm))
-    return next((number for number in order if not sets.join(chains[number].nodes)), None)
+    return [number for number in order if not sets.join(chains[number].nodes)]
 
 
-def _opened(chains: Sequence[Chain], number: int, roots: Sequence[int]) -> list[Chain]:
-    """Open the cycle that the chain ``number`` is the thinnest of."""
-    closing, others = chains[number], [*chains[:number], *chains[number + 1 :]]
-    if closing.length_mm <= max(CONTACT_MM, 2 * (closing.radius_mm[0] + closing.radius_mm[-1])):
-        return others
+def _opened(chains: Sequence[Chain], closing: Sequence[int], roots: Sequence[int]) -> list[Chain]:
+    """Open all cycles whose thinnest chain is a mere contact or, where there is none, one cycle."""
+    contacts = {number for number in closing if _is_contact(chains[number])}
+    if contacts:
+        return [chain for number, chain in enumerate(chains) if number not in contacts]
     free = 1 + max(node for chain in chains for node in chain.nodes)
-    if parts := _cut_at_pinch(closing, free):
+    if len(closing) > MANY:
+        loose = {number: free + k for k, number in enumerate(closing)}
+        return [replace(c, nodes=(c.nodes[0], loose.get(k, c.nodes[1]))) for k, c in enumerate(chains)]
+    number = closing[0]
+    others = [*chains[:number], *chains[number + 1 :]]
+    if parts := _cut_at_pinch(chains[number], free):
         return others + parts
     distance = _distances(others, roots)
-    closing = closing.towards(max(closing.nodes, key=lambda node: distance.get(node, np.inf)))
-    return _parted(others, closing, free) or _regrouped(others, closing, free)
+    chain = chains[number].towards(max(chains[number].nodes, key=lambda node: distance.get(node, np.inf)))
+    return _parted(others, chain, free) or _regrouped(others, chain, free)
+
+
+def _is_contact(chain: Chain) -> bool:
+    """Tell whether a chain is too short for a vessel between the two that it joins."""
+    return chain.length_mm <= max(CONTACT_MM, 2 * (chain.radius_mm[0] + chain.radius_mm[-1]))
 
 
 def _cut_at_pinch(chain: Chain, free: int) -> list[Chain]:
@@ -99,7 +112,7 @@ def _distances(chains: Sequence[Chain], roots: Sequence[int]) -> dict[int, float
         so_far, node = heappop(waiting)
         if node not in distance:
             distance[node] = so_far
-            for _, chain in at[node]:
+            for _, chain in at.get(node, ()):
                 heappush(waiting, (so_far + chain.length_mm, chain.nodes[0]))
     return distance
 

@@ -15,6 +15,7 @@ from ..skeleton import skeletonize
 from ..voxels import Voxels
 from .branch import Branch
 from .bridging import bridge_gaps
+from .centring import centred
 from .cycles import break_cycles
 from .depth import Depth, to_mm
 from .pruning import drop_pieces, prune_spurs
@@ -27,7 +28,7 @@ OTHER = 14
 """Label of branches whose name is not known, see ``BRANCH_LABELS``."""
 
 SMOOTHING_MM = 1.0
-"""Standard deviation of the Gaussian along a branch; coronary arteries turn within several mm, voxel stairs within 1."""
+"""Standard deviation of the Gaussian along a branch: arteries turn within several mm, stairs of voxels within one."""
 
 LEAST_SPUR = 2.0
 """Side branches have to be longer than this many of the longest voxel edges as well: thick slices make stairs."""
@@ -61,7 +62,7 @@ def extract_centerline(
         max_gap_mm: largest gap that is bridged, between surfaces; both ends have to point across it.
         min_spur_mm: side branches end at least this far from their junction, and farther than the diameter of the
             vessel that they leave and two voxels.
-        min_piece_mm: connected parts with less length go. What thins to a single voxel has no direction and goes always.
+        min_piece_mm: connected parts with less length go. What thins to one voxel has no direction and goes, too.
 
     Returns:
         Branches in RAS mm, parents first; a child begins with a point of its parent. The radius is the distance to the
@@ -81,16 +82,16 @@ def extract_centerline(
     entrance = None if aorta is None else _surface(np.asarray(aorta, dtype=bool), matrix)
     fine, matrix = refine_coarse_axes(mask[box], _shifted(matrix, box))
     voxels = Voxels(fine)
-    depth = Depth(voxels, matrix)
+    depth = Depth(fine, voxels, matrix)
     chains = trace_chains(voxels.subset(skeletonize(fine)), matrix, depth)
     chains = contract_junctions(prune_spurs(chains, least_spur_mm))
     ostia = [find_roots(part, entrance) for part in components(chains)]
     chains = prune_spurs(break_cycles(chains, ostia), least_spur_mm)
     chains = drop_pieces(bridge_gaps(chains, max_gap_mm), min_piece_mm)
-    branches: list[Branch] = []
+    vessels: list[Vessel] = []
     for part in components(chains):
-        branches += _branches(grow(part, find_roots(part, entrance)[0]), depth, step_mm, len(branches))
-    return branches
+        vessels += grow(part, find_roots(part, entrance)[0], len(vessels))
+    return _branches(vessels, to_mm(voxels.index(voxels.places), matrix), depth, step_mm)
 
 
 def _checked(mask: NDArray[np.bool_], affine: ArrayLike, aorta: NDArray[np.bool_] | None) -> NDArray[np.float64]:
@@ -134,21 +135,23 @@ def _shifted(affine: NDArray[np.float64], box: Sequence[slice]) -> NDArray[np.fl
     return shifted
 
 
-def _branches(vessels: Sequence[Vessel], depth: Depth, step_mm: float, first: int) -> list[Branch]:
-    """Turn the vessels of one tree into branches, the first of which gets the number ``first``."""
+def _branches(
+    vessels: Sequence[Vessel], mask_points: NDArray[np.float64], depth: Depth, step_mm: float
+) -> list[Branch]:
+    """Smooth, centre and resample vessels and measure their radii."""
+    if not vessels:
+        return []
+    sigma = 2 * SMOOTHING_MM / step_mm  # lines have twice the wanted density until the end
+    rough = [smooth(resample(vessel.chain.points, step_mm / 2), sigma) for vessel in vessels]
     result: list[Branch] = []
-    shares = []  # how far along its vessel each raw point is, in [0, 1]
-    for vessel in vessels:
-        points = vessel.chain.points.copy()
-        parent, parent_point = -1, -1
+    for vessel, line in zip(vessels, centred(rough, mask_points, sigma), strict=True):
+        parent_point = -1
         if vessel.parent >= 0:
-            parent = first + vessel.parent
             trunk = result[vessel.parent].points
-            parent_point = round(shares[vessel.parent][vessel.parent_point] * (len(trunk) - 1))
-            points[0] = trunk[parent_point]
-        arc = arc_length(points)
-        shares.append(arc / arc[-1])
-        points = smooth(resample(points, step_mm / 2), 2 * SMOOTHING_MM / step_mm)
-        points = resample(points, step_mm)
-        result.append(Branch(points, depth.along(points), OTHER, parent, parent_point))
+            arc = arc_length(vessels[vessel.parent].chain.points)
+            parent_point = round(arc[vessel.parent_point] / arc[-1] * (len(trunk) - 1))
+            line[0] = trunk[parent_point]
+        points = resample(smooth(line, sigma / 2), step_mm)
+        points[0] = line[0]
+        result.append(Branch(points, depth.along(points), OTHER, vessel.parent, parent_point))
     return result

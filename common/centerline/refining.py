@@ -64,9 +64,7 @@ def _refined(mask: NDArray[np.bool_], affine: NDArray[np.float64], axis: int, fa
     return refined
 
 
-def _signed_distance(
-    voxels: Voxels, places: NDArray[np.int_], affine: NDArray[np.float64]
-) -> NDArray[np.float64]:
+def _signed_distance(voxels: Voxels, places: NDArray[np.int_], affine: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the distance in mm of each place to the nearest voxel on the other side of the border, < 0 outside."""
     points = to_mm(voxels.index(places), affine)
     inside = voxels.inside[places]

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.spatial import KDTree
 
 from .voxel_graph import Chain, node_degrees
@@ -59,7 +58,7 @@ def find_roots(chains: Sequence[Chain], aorta: KDTree | None) -> list[int]:
     return [end.nodes[1] for end in (ends[order[0]], *ostia)]
 
 
-def grow(chains: Sequence[Chain], root: int) -> list[Vessel]:
+def grow(chains: Sequence[Chain], root: int, first: int = 0) -> list[Vessel]:
     """Order the chains of a tree into vessels, away from the root.
 
     Where a vessel branches, that chain continues it whose direction and radius agree best with its own; the others
@@ -68,6 +67,7 @@ def grow(chains: Sequence[Chain], root: int) -> list[Vessel]:
     Args:
         chains: a connected part of a forest.
         root: node to begin with, a free end.
+        first: number of the first vessel.
     """
     at: dict[int, list[Chain]] = {}
     for chain in chains:
@@ -81,7 +81,7 @@ def grow(chains: Sequence[Chain], root: int) -> list[Vessel]:
         while onward := [_away(c, course.nodes[1]) for c in at[course.nodes[1]] if not _same(c, last)]:
             onward.sort(key=lambda chain, came=course: came.agreement(chain), reverse=True)  # type: ignore[misc]
             here = len(course.points) - 1
-            waiting += [(side, len(vessels), here) for side in onward[1:]]
+            waiting += [(side, first + len(vessels), here) for side in onward[1:]]
             last = onward[0]
             course = course.followed_by(last)
         vessels.append(Vessel(course, parent, parent_point))

@@ -13,21 +13,14 @@ def arc_length(points: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def resample(points: NDArray[np.float64], step_mm: float) -> NDArray[np.float64]:
-    """Return points at equal distances of about ``step_mm`` along a line, its first and last among them; two at least."""
+    """Return points at equal distances of about ``step_mm`` along a line, the first and the last among them."""
     arc = arc_length(points)
     at = np.linspace(0, arc[-1], max(2, round(arc[-1] / step_mm) + 1))
-    return interpolate(points, arc, at)
-
-
-def interpolate(points: NDArray[np.float64], arc: NDArray[np.float64], at: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the points of a line at the distances ``at`` from its first."""
     return np.stack([np.interp(at, arc, points[:, axis]) for axis in range(3)], axis=1)
 
 
 def smooth(points: NDArray[np.float64], sigma: float) -> NDArray[np.float64]:
     """Smooth a line of equal steps with a Gaussian of ``sigma`` steps; both ends stay where they are."""
-    width = min(int(np.ceil(3 * sigma)), len(points) - 1)
-    if width < 1:
-        return points
+    width = int(np.ceil(4 * sigma))
     padded = np.pad(points, ((width, width), (0, 0)), mode="reflect", reflect_type="odd")
     return np.asarray(gaussian_filter1d(padded, sigma, axis=0, mode="nearest")[width:-width])

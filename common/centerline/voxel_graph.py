@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -13,7 +13,6 @@ from scipy.sparse import coo_array
 
 from ..voxels import Voxels, connected
 from .depth import Depth, to_mm
-
 
 TANGENT_MM = 3.0
 """Length of a chain that its direction at an end is taken from."""
@@ -114,8 +113,8 @@ def trace_chains(skeleton: Voxels, affine: NDArray[np.float64], depth: Depth) ->
     degree = np.bincount(pairs.ravel(), minlength=len(skeleton))
     node = _nodes(degree, pairs)
     centers = to_mm(skeleton.index(skeleton.places), affine)
-    middles = np.stack([np.bincount(node[node >= 0], centers[node >= 0, k]) for k in range(3)], axis=1)
-    middles /= np.maximum(np.bincount(node[node >= 0]), 1)[:, None]
+    sums = np.stack([np.bincount(node[node >= 0], centers[node >= 0, k]) for k in range(3)], axis=1)
+    middles = sums / np.bincount(node[node >= 0])[:, None]
     chains = []
     for path in _paths(pairs, node, len(skeleton)):
         points = centers[path]
@@ -148,39 +147,43 @@ def contract_junctions(chains: Sequence[Chain]) -> list[Chain]:
     Thinning often makes two of them where one vessel divides into three or two vessels cross.
     """
     result = list(chains)
-    while True:
-        degrees = node_degrees(result)
-        short = [
-            chain
-            for chain in result
-            if chain.nodes[0] != chain.nodes[1]
-            and min(degrees[node] for node in chain.nodes) > 2
-            and chain.length_mm <= max(chain.radius_mm[0], chain.radius_mm[-1])
-        ]
-        if not short:
-            return result
-        shortest = min(short, key=lambda chain: chain.length_mm)
-        result = _contracted([chain for chain in result if chain is not shortest], shortest)
-
-
-def _contracted(chains: Sequence[Chain], bridge: Chain) -> list[Chain]:
-    """Move the ends of ``chains`` at either node of ``bridge`` to its middle, which gets the number of the first."""
-    kept = bridge.nodes[0]
-    middle = bridge.points[[0, -1]].mean(axis=0)
-    radius = bridge.radius_mm[[0, -1]].max()
-    result = []
-    for chain in chains:
-        moved = chain
-        for _ in range(2):
-            moved = moved.reversed()
-            if moved.nodes[1] in bridge.nodes:
-                moved = Chain(
-                    np.concatenate([moved.points[:-1], middle[None]]),
-                    np.append(moved.radius_mm[:-1], radius),
-                    (moved.nodes[0], kept),
-                )
-        result.append(moved)
+    while bridges := _bridges_within_lumina(result):
+        gone = {id(bridge) for bridge in bridges}
+        merged = {node: bridge for bridge in bridges for node in bridge.nodes}
+        kept = [chain for chain in result if id(chain) not in gone]
+        result = [_moved(_moved(chain, merged).reversed(), merged).reversed() for chain in kept]
     return result
+
+
+def _bridges_within_lumina(chains: Sequence[Chain]) -> list[Chain]:
+    """Return chains between junctions within one lumen, the shortest first and no two of them at one node."""
+    degrees = node_degrees(chains)
+    short = [
+        chain
+        for chain in chains
+        if not chain.is_loop
+        and min(degrees[node] for node in chain.nodes) > 2
+        and chain.length_mm <= max(chain.radius_mm[0], chain.radius_mm[-1])
+    ]
+    taken: set[int] = set()
+    result = []
+    for chain in sorted(short, key=lambda chain: chain.length_mm):
+        if taken.isdisjoint(chain.nodes):
+            taken.update(chain.nodes)
+            result.append(chain)
+    return result
+
+
+def _moved(chain: Chain, merged: Mapping[int, Chain]) -> Chain:
+    """Let a chain that ends at a node of a bridge end in the middle of the bridge."""
+    bridge = merged.get(chain.nodes[1])
+    if bridge is None:
+        return chain
+    return Chain(
+        np.concatenate([chain.points[:-1], bridge.points[[0, -1]].mean(axis=0, keepdims=True)]),
+        np.append(chain.radius_mm[:-1], bridge.radius_mm[[0, -1]].max()),
+        (chain.nodes[0], bridge.nodes[0]),
+    )
 
 
 def ends_at(chains: Sequence[Chain]) -> dict[int, list[tuple[int, Chain]]]:
@@ -207,7 +210,10 @@ def components(chains: Sequence[Chain]) -> list[list[Chain]]:
     nodes, numbers = np.unique([chain.nodes for chain in chains], return_inverse=True)
     pairs = numbers.reshape(-1, 2)
     part, count = connected(len(nodes), pairs.T)
-    return [[chains[k] for k in np.flatnonzero(part[pairs[:, 0]] == number)] for number in range(count)]
+    parts: list[list[Chain]] = [[] for _ in range(count)]
+    for chain, number in zip(chains, part[pairs[:, 0]].tolist(), strict=True):
+        parts[number].append(chain)
+    return parts
 
 
 def _nodes(degree: NDArray[np.int_], pairs: NDArray[np.int_]) -> NDArray[np.int_]:
@@ -230,7 +236,8 @@ def _nodes(degree: NDArray[np.int_], pairs: NDArray[np.int_]) -> NDArray[np.int_
 
 def _paths(pairs: NDArray[np.int_], node: NDArray[np.int_], count: int) -> list[list[int]]:
     """Return the voxels of each chain in their order, from a voxel of one node to a voxel of another."""
-    graph = coo_array((np.ones(2 * pairs.shape[1], bool), np.hstack([pairs, pairs[::-1]])), shape=(count, count)).tocsr()
+    both = np.hstack([pairs, pairs[::-1]])
+    graph = coo_array((np.ones(both.shape[1], bool), both), shape=(count, count)).tocsr()
     around = [row.tolist() for row in np.split(graph.indices, graph.indptr[1:-1])]
     inner = (node < 0).tolist()
     seen = [False] * count

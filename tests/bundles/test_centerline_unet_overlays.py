@@ -113,6 +113,15 @@ def test_the_published_recipe_has_its_loss_rate_and_unchanged_line(training):
     assert second.flatten(1).any(1).all()
 
 
+@pytest.mark.parametrize("overlays", [[], ["coarse.yaml"]], ids=["stage 2", "stage 1"])
+def test_a_case_needs_no_more_than_image_and_label(training, toy_set, overlays):
+    """MONAI Label hands over nothing else."""
+    entries = json.loads((toy_set / "dataset.json").read_text())["training"]
+    files = [{"image": str(entry["image"]), "label": str(entry["label"])} for entry in entries]
+    part = training(*overlays, **{"train::dataset::data": files, "validate::dataset::data": files})
+    assert set(batch_of(part)) == set(part("validate::dataset")[0]) == {"image", "label"}
+
+
 def test_norms_do_not_decay(training):
     part = training()
     decaying, others = part("optimizer").param_groups
