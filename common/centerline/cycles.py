@@ -70,16 +70,16 @@ def _closing(chains: Sequence[Chain]) -> list[int]:
 
 
 def _opened(chains: Sequence[Chain], closing: Sequence[int], roots: Sequence[int]) -> list[Chain]:
-    """Open all cycles whose thinnest chain is a mere contact or, where there is none, one cycle."""
-    contacts = {number for number in closing if _is_contact(chains[number])}
-    if contacts:
-        return [chain for number, chain in enumerate(chains) if number not in contacts]
+    """Open the first of the cycles that the chains ``closing`` close, or all of them if there are very many."""
     free = 1 + max(node for chain in chains for node in chain.nodes)
     if len(closing) > MANY:
         loose = {number: free + k for k, number in enumerate(closing)}
-        return [replace(c, nodes=(c.nodes[0], loose.get(k, c.nodes[1]))) for k, c in enumerate(chains)]
+        kept = ((number, chain) for number, chain in enumerate(chains) if number not in loose or not _is_contact(chain))
+        return [replace(chain, nodes=(chain.nodes[0], loose.get(number, chain.nodes[1]))) for number, chain in kept]
     number = closing[0]
     others = [*chains[:number], *chains[number + 1 :]]
+    if _is_contact(chains[number]):
+        return others
     if parts := _cut_at_pinch(chains[number], free):
         return others + parts
     distance = _distances(others, roots)
@@ -89,7 +89,7 @@ def _opened(chains: Sequence[Chain], closing: Sequence[int], roots: Sequence[int
 
 def _is_contact(chain: Chain) -> bool:
     """Tell whether a chain is too short for a vessel between the two that it joins."""
-    return chain.length_mm <= max(CONTACT_MM, 2 * (chain.radius_mm[0] + chain.radius_mm[-1]))
+    return chain.length_mm <= max(CONTACT_MM, 2 * float(chain.radius_mm[0] + chain.radius_mm[-1]))
 
 
 def _cut_at_pinch(chain: Chain, free: int) -> list[Chain]:

@@ -51,7 +51,7 @@ def test_a_straight_tube_has_its_axis_and_its_radius(radius, last):
     branches = extract_centerline(paint((first, last, radius)), HALF_MM)
     assert len(branches) == 1
     inner = slice(6, -6)  # off the round caps
-    assert distances_to_axis(branches[0].points, first, last)[inner].mean() <= 0.12
+    assert distances_to_axis(branches[0].points, first, last)[inner].mean() <= 0.1
     assert np.abs(branches[0].radius_mm[inner] - radius).mean() <= 0.1
     ends = {tuple(np.round(p)) for p in branches[0].points[[0, -1]]}
     assert len(ends) == 2

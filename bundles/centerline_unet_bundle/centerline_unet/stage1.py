@@ -30,7 +30,7 @@ class StageOne:
         roi_size: window edges in voxels of twice the spacing, one for each spatial axis.
         device: where it runs.
         overlap: share of a window that the next one covers again.
-        threshold: of the probability; low, because a missed vessel cannot be mended later.
+        threshold: of the probability. The label was widened in training, which already favours finding too much.
         min_volume_mm3: components below this volume are dropped.
 
     Raises:
@@ -45,7 +45,7 @@ class StageOne:
         roi_size: tuple[int, int, int],
         device: torch.device | str = "cpu",
         overlap: float = 0.25,
-        threshold: float = 0.3,
+        threshold: float = 0.5,
         min_volume_mm3: float = 12.5,
     ) -> None:
         try:
