@@ -302,11 +302,15 @@ def cyclic(folder):
     (folder / "7.gml").write_text(f"graph [ {nodes} {edges} ]")
 
 
+def empty(folder):
+    (folder / "7.json").write_text('{"frame": "RAS", "unit": "mm", "branches": []}')
+
+
 def other_case(folder):
     write_centerline(folder / "8.json", [VESSEL])
 
 
-@pytest.mark.parametrize("defect", [far_away, one_point, broken, cyclic, other_case])
+@pytest.mark.parametrize("defect", [far_away, one_point, broken, cyclic, empty, other_case])
 @pytest.mark.filterwarnings("ignore::UserWarning")
 def test_a_centerline_that_cannot_be_used_is_no_reason_to_fail(tmp_path, defect):
     defect(tmp_path)
