@@ -26,6 +26,9 @@ def asoca_sections(root: str | Path) -> dict[str, list[dict[str, Any]]] | None:
         Lists of "image", "label", "case" and, where there is a file, "centerline" with its "centerline_frame", with
         paths relative to ``root``; sections without a case are left out. None if this is no such folder. Scans without
         annotation, such as the challenge's own test set, are left out.
+
+    Raises:
+        ValueError: If the folder has scans and none of them is annotated.
     """
     root = Path(root)
     if any((root / group / "CTCA").is_dir() for group in GROUPS):
@@ -40,6 +43,11 @@ def asoca_sections(root: str | Path) -> dict[str, list[dict[str, Any]]] | None:
             for name, folder in folders.items()
         }
     filled = {name: cases for name, cases in sections.items() if cases}
+    if not filled and next(root.glob("**/CTCA/*.nrrd"), None) is not None:
+        raise ValueError(
+            f"{root} looks like ASOCA, but no scan has a mask: <group>/Annotations/<case>.nrrd must lie beside "
+            "<group>/CTCA/<case>.nrrd"
+        )
     return filled or None
 
 
@@ -50,7 +58,8 @@ def _cases(root: Path, group: Path) -> list[dict[str, Any]]:
     for image in images:
         label = group / "Annotations" / image.name
         if label.is_file():
-            case = {"image": _relative(image, root), "label": _relative(label, root), "case": image.stem}
+            name = image.stem if image.stem.startswith(group.name) else f"{group.name}_{image.stem}"
+            case = {"image": _relative(image, root), "label": _relative(label, root), "case": name}
             files = (group / folder / f"{image.stem}{suffix}" for folder, suffix in CENTERLINES)
             centerline = next((file for file in files if file.is_file()), None)
             if centerline is not None:
@@ -60,7 +69,7 @@ def _cases(root: Path, group: Path) -> list[dict[str, Any]]:
 
 
 def _section_of(case: str) -> str:
-    return {0: "test", 4: "validation"}.get(_number(case) % 5, "training")
+    return {0: "test", 4: "validation"}.get(_number(case) % 5, "training") if re.search(r"\d", case) else "training"
 
 
 def _number(name: str) -> int:

@@ -51,11 +51,22 @@ class TrainingCheckpoints:
                 check_writable(path.parent)
 
     def attach(self, trainer: Trainer, validator: Evaluator) -> None:
-        """Write during the run of ``trainer``, judging weights by the key metric of ``validator``."""
+        """Write during the run of ``trainer``, judging weights by the key metric of ``validator``.
+
+        The last epoch is always validated: a training shorter than the interval of validation would else write nothing.
+        """
         self.trainer = trainer
         if self.rank == 0:
             validator.add_event_handler(Events.COMPLETED, self.save_best)
             trainer.add_event_handler(Events.EPOCH_COMPLETED, self.save_last)
+        trainer.add_event_handler(Events.COMPLETED, self.validate_last, validator)
+
+    def validate_last(self, trainer: Trainer, validator: Evaluator) -> None:
+        """Validate the weights at the end of ``trainer`` if their epoch was not; every process takes part."""
+        if validator.state.epoch < trainer.state.epoch:
+            validator.run(trainer.state.epoch)
+            if self.rank == 0:
+                self.save_last(trainer)  # again, because it holds the best score
 
     def save_best(self, validator: Evaluator) -> None:
         """Write the network's state dict if the key metric of ``validator`` is higher than ever before."""

@@ -40,7 +40,8 @@ def load_data_list(
     path = Path(path)
     sections = _read_sections(path)
     if section not in sections:
-        raise ValueError(f"{path} has no section {section!r}, only {sorted(sections)}; {LAYOUT}")
+        source = path if path.is_file() else f"the folder {path.parent}, read as ASOCA,"
+        raise ValueError(f"{source} has no section {section!r}, only {sorted(sections)}; {LAYOUT}")
     if not sections[section]:
         raise ValueError(f"the section {section!r} of {path} is empty; add cases to it")
     cases = {name: [_resolve(entry, path, name) for entry in entries] for name, entries in sections.items()}

@@ -79,10 +79,16 @@ class VesselScores:
 
     Args:
         output_dir: folder for metrics.csv and summary.json.
+        quiet: write, but do not print.
+
+    Attributes:
+        notes: what else the summary shall say, by name.
     """
 
-    def __init__(self, output_dir: str | Path) -> None:
+    def __init__(self, output_dir: str | Path, quiet: bool = False) -> None:
         self.output_dir = Path(output_dir)
+        self.quiet = quiet
+        self.notes: dict[str, Any] = {}
         self._scores: dict[str, dict[str, float]] = {}
 
     def attach(self, engine: Engine) -> None:
@@ -127,7 +133,7 @@ class VesselScores:
         if not self._scores:
             raise ValueError("there was no case to score: is the data list's section empty?")
         if idist.get_rank() == 0:
-            write_scores(self._scores, self.output_dir)
+            write_scores(self._scores, self.output_dir, notes=self.notes, quiet=self.quiet)
         metrics = summarize(self._scores)["metrics"]
         return {name: statistics["mean"] for name, statistics in metrics.items()}
 
@@ -160,8 +166,8 @@ def items_of(engine: Engine) -> list[tuple[str, dict[str, Any]]]:
     batch, output = engine.state.batch, engine.state.output
     if not isinstance(output, list) or not all({"pred", "label"} <= item.keys() for item in output):
         raise ValueError(
-            "VesselScores needs the evaluator's output as a list of items with 'pred' and 'label' (decollate=True, "
-            "labels in the data list and loaded)"
+            "scoring needs the evaluator's output as a list of items with 'pred' and 'label' (decollate=True, labels "
+            "in the data list and loaded)"
         )
     inputs = batch if isinstance(batch, list) else [{}] * len(output)
     items = [{**given, **item} for given, item in zip(inputs, output, strict=True)]

@@ -58,7 +58,13 @@ class GradientClipper:
         self.max_norm = max_norm
 
     def attach(self, engine: Engine) -> None:
-        """Clip after every backward pass of ``engine``."""
+        """Clip after every backward pass of ``engine``.
+
+        Raises:
+            ValueError: If ``engine`` adds up the gradients of several passes: only their sum could be clipped.
+        """
+        if getattr(engine, "accumulation_steps", 1) > 1:
+            raise ValueError("gradients cannot be clipped while they are added up: set accumulation_steps to 1")
         engine.add_event_handler(IterationEvents.BACKWARD_COMPLETED, self)
 
     def __call__(self, engine: Engine) -> None:

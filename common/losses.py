@@ -234,13 +234,13 @@ class FocalDiceLoss(nn.Module):
 
     Args:
         class_weights: of background and vessel, such as the share of the *other* class in a patch; None for 1 and 1.
-        gamma: exponent of the focal term; 0 is plain cross-entropy.
+        gamma: exponent of the focal term, 0 (plain cross-entropy) or at least 1: below, its gradient is infinite.
         dice_gain: factor of the Dice loss.
         literal: the Dice term as the published code computes it: of the *second sample* of the batch alone, averaged
             over both classes. For comparison only.
 
     Raises:
-        ValueError: If there are not two positive class weights, or ``gamma`` is negative.
+        ValueError: If there are not two positive class weights, or ``gamma`` is neither 0 nor at least 1.
 
     Source:
         https://github.com/FrancescoLeni/CoronarySegmentation, whose Dice term takes the batch index for the class
@@ -258,8 +258,8 @@ class FocalDiceLoss(nn.Module):
         weights = (1.0, 1.0) if class_weights is None else tuple(class_weights)
         if len(weights) != 2 or min(weights) <= 0:
             raise ValueError(f"class_weights must be two positive numbers (background, vessel), got {class_weights}")
-        if gamma < 0:
-            raise ValueError(f"gamma must not be negative, got {gamma}")
+        if gamma < 1 and gamma != 0:
+            raise ValueError(f"gamma must be 0 or at least 1, got {gamma}")
         self.class_weights = weights
         self.gamma = gamma
         self.dice_gain = dice_gain

@@ -18,19 +18,28 @@ Scores = Mapping[str, Mapping[str, float]]
 """What :func:`.metrics.score_case` returns, by case."""
 
 
-def write_scores(scores: Scores, folder: str | Path, unmatched: Mapping[str, Sequence[str]] | None = None) -> None:
+def write_scores(
+    scores: Scores,
+    folder: str | Path,
+    unmatched: Mapping[str, Sequence[str]] | None = None,
+    notes: Mapping[str, Any] | None = None,
+    quiet: bool = False,
+) -> None:
     """Write ``metrics.csv`` and ``summary.json`` and print the summary.
 
     Args:
         scores: of every case, by its name; at least one.
         folder: where to write; made if it is absent.
         unmatched: files that had no partner, by the side they are on; goes into the summary.
+        notes: what else the summary shall say, by name.
+        quiet: print nothing.
 
     Raises:
         OSError: If a file cannot be written.
     """
     folder = Path(folder)
-    summary = summarize(scores) | {"without_partner": {side: list(names) for side, names in (unmatched or {}).items()}}
+    partners = {side: list(names) for side, names in (unmatched or {}).items()}
+    summary = summarize(scores) | {"without_partner": partners} | dict(notes or {})
     ordered = sorted(scores)
     with replacing(folder / "metrics.csv") as path, path.open("w", newline="", encoding="utf-8") as file:
         table = csv.writer(file)
@@ -39,7 +48,8 @@ def write_scores(scores: Scores, folder: str | Path, unmatched: Mapping[str, Seq
             table.writerow([case, *("" if math.isnan(v) else f"{v:.6g}" for v in scores[case].values())])
     with replacing(folder / "summary.json") as path:
         path.write_text(json.dumps(_without_nan(summary), indent=1) + "\n", encoding="utf-8")
-    print(f"{render(summary)}\n\nwritten: {folder / 'metrics.csv'}, {folder / 'summary.json'}", flush=True)
+    if not quiet:
+        print(f"{render(summary)}\n\nwritten: {folder / 'metrics.csv'}, {folder / 'summary.json'}", flush=True)
 
 
 def summarize(scores: Scores) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from itertools import product
 
@@ -16,6 +17,8 @@ FRAMES = ("ras", "lps", "voxel", "asoca_vtp")
 
 INSIDE_SHARE = 0.9
 """So much of a centerline must lie in the mask, else the frame is wrong."""
+LEAST_SHARE = 0.5
+"""So much of it must lie in the image where there is no mask."""
 DILATION_VOXELS = 2
 """By so much the mask is dilated for that: a centerline may be drawn a little further than the mask."""
 
@@ -91,7 +94,7 @@ def check_frame(
         frame: the frame that they are believed to be in.
         grid: grid of the image.
         mask: vessels on that grid. With it, at least 90 % of the points must lie inside or within two voxels; without,
-            at least one point must lie in the image.
+            at least half of them must lie in the image, and a warning says so if more than a tenth does not.
         name: what the message calls the centerline, usually its file.
 
     Raises:
@@ -102,12 +105,19 @@ def check_frame(
     if mask is not None and not mask.any():
         raise ValueError(f"{name}: the mask to check it against is empty; check the mask, or read without one")
     share = share_inside(to_ras(points, frame, grid), grid, mask)
-    if share >= INSIDE_SHARE or (mask is None and share > 0):
+    if share >= INSIDE_SHARE:
+        return
+    if mask is None and share >= LEAST_SHARE:
+        warnings.warn(
+            f"{name}: only {share:.0%} of the points lie in the image in the frame {frame!r}; is that its frame?",
+            stacklevel=2,
+        )
         return
     others = {other: _share_in_frame(points, other, grid, mask) for other in FRAMES if other != frame}
     best = max(others, key=lambda other: others[other])
     if mask is None:
-        found = f"{name} lies wholly outside its image (shape {grid.shape}) in the frame {frame!r}"
+        where = f"with {1 - share:.0%} of its points" if share else "wholly"
+        found = f"{name} lies {where} outside its image (shape {grid.shape}) in the frame {frame!r}"
     else:
         found = (
             f"{name} does not lie in the mask: {share:.0%} of its points do in the frame {frame!r}, "

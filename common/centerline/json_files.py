@@ -70,7 +70,9 @@ def read_markups(path: Path) -> tuple[list[Branch], str | None]:
     Raises:
         ValueError: If it is no such file, holds no curve, or its curves are in different frames.
     """
-    curves = [markup for markup in _load(path).get("markups", []) if markup.get("type") in ("Curve", "Line")]
+    markups = _load(path).get("markups")
+    listed = [markup for markup in markups if isinstance(markup, dict)] if isinstance(markups, list) else []
+    curves = [markup for markup in listed if markup.get("type") in ("Curve", "Line")]
     if not curves:
         raise ValueError(f"{path} holds no curve; in 3D Slicer, save the centerline as markups curves (.mrk.json)")
     systems = {str(curve.get("coordinateSystem", "LPS")) for curve in curves}
@@ -137,7 +139,9 @@ def _label(name: str) -> int:
 
 def _radius(curve: dict[str, Any], count: int) -> NDArray[np.float64]:
     """The radius at every control point, 0 where the file has none."""
-    for measurement in curve.get("measurements", []):
+    measurements = curve.get("measurements")
+    known = [item for item in measurements if isinstance(item, dict)] if isinstance(measurements, list) else []
+    for measurement in known:
         if str(measurement.get("name")).lower() in ("radius", "maximuminscribedsphereradius"):
             values = _array(measurement.get("controlPointValues", []))
             if values.shape == (count,):

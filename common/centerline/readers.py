@@ -43,8 +43,8 @@ def read_centerline(
     Args:
         path: the file.
         frame: one of :data:`.frames.FRAMES`, instead of the file's.
-        grid: grid of the image, needed for the frames ``voxel`` and ``asoca_vtp``. With it, the centerline must reach
-            into the image.
+        grid: grid of the image, needed for the frames ``voxel`` and ``asoca_vtp``. With it, half of the centerline must
+            lie in the image.
         mask: vessels on that grid. With it, 90 % of the points must lie in the mask or within two voxels of it: a file
             in another frame than believed, a mirror image, is refused.
 

@@ -28,7 +28,7 @@ from .branch import Branch
 from .crops import crop_starts, tiles
 from .extract import extract_centerline
 from .noise import delete_segments, false_branches, jitter, shift
-from .raster import draw_centerline, line_voxels
+from .raster import draw_centerline, line_voxels, to_voxels
 from .readers import read_centerline
 
 _FILE_FRAMES = ("voxel", "asoca_vtp")  # frames whose numbers refer to the grid of the image file
@@ -291,11 +291,13 @@ class RandCropAlongCenterlined(_PatchCutter):
 
     def _places(self, data: Mapping[Hashable, Any]) -> NDArray[np.int64]:
         """Starts to choose from, ``(N, 3)``."""
-        image = data[self.first_key(dict(data))]
-        voxels = line_voxels(_branches(data, self.centerline_key), image.shape[1:], _affine(image))
+        image, branches = data[self.first_key(dict(data))], _branches(data, self.centerline_key)
+        points: NDArray[Any] = line_voxels(branches, image.shape[1:], _affine(image))
         if self.mode == "points":
-            return voxels - self.patch_size // 2
-        return crop_starts(voxels, image.shape[1:], self.patch_size.tolist(), self.mode, self.margin)
+            return np.asarray(points - self.patch_size // 2)
+        if self.mode == "reference" and branches:  # the published clusters are of the nodes, not of the lines
+            points = to_voxels(np.concatenate([branch.points for branch in branches]), _affine(image))
+        return crop_starts(points, image.shape[1:], self.patch_size.tolist(), self.mode, self.margin)
 
 
 class RandGridTiled(_PatchCutter):

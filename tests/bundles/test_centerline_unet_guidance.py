@@ -7,11 +7,8 @@ import numpy as np
 import pytest
 import torch
 from centerline_unet.inferers import GuidedInferer
-from centerline_unet.network import CenterlineUNet
 from centerline_unet.provider import CenterlineProvider
-from centerline_unet.resolution import HalveResolutiond, halve, halved_affine
 from centerline_unet.saving import SaveGuidanced
-from centerline_unet.stage1 import StageOne
 from monai.data import MetaTensor
 
 from common.centerline.branch import Branch
@@ -221,6 +218,68 @@ def test_a_file_gives_its_centerline_in_voxels_of_the_image(tmp_path, suffix):
     np.testing.assert_array_equal(guidance.edges, [(n, n + 1) for n in range(39)])
 
 
+def test_a_curve_of_few_control_points_is_followed_all_the_same(tmp_path):
+    few = Branch(VESSEL.points[[0, 20, 39]], np.array([2.0, 1.0, 1.0]), 2)
+    side = Branch(few.points[1] + np.array([[0.0, 0, 0], [4, 0, 0]]), np.ones(2), 4, parent=0, parent_point=1)
+    write_centerline(tmp_path / "7.json", [few, side])
+    guidance = found(CenterlineProvider("file", directory=tmp_path), image_file(tmp_path))
+    stem, child = guidance.branches
+    assert np.linalg.norm(np.diff(stem.points, axis=0), axis=1).max() <= 0.5 + 1e-6
+    assert (len(child.points), stem.radius_mm[0], stem.radius_mm[-1]) == (9, 2, 1)
+    np.testing.assert_allclose(stem.points[child.parent_point], child.points[0], atol=1e-6)
+
+
+def test_a_mirror_image_is_not_followed(tmp_path):
+    centred = AFFINE.copy()
+    centred[:3, 3] = -AFFINE[:3, :3] @ (np.array(SHAPE) - 1) / 2  # a mirrored line stays in such an image
+    image = torch.zeros(1, *SHAPE)
+    image[0, 9:12, 17:20] = 0.5
+    points = nibabel.affines.apply_affine(centred, np.linspace((10, 18, 2), (10, 18, 29), 40))
+    meta = {"affine": centred, "filename_or_obj": str(tmp_path / "7.nii.gz")}
+    nibabel.save(nibabel.Nifti1Image(np.zeros(SHAPE, np.float32), centred), tmp_path / "7.nii.gz")
+    provider = CenterlineProvider("file", directory=tmp_path)
+
+    write_centerline(tmp_path / "7.csv", [Branch(points, np.ones(40), 2)])
+    assert provider.get(image, meta).source == "file"
+    write_centerline(tmp_path / "7.csv", [Branch(points * [-1, -1, 1], np.ones(40), 2)])
+    with pytest.warns(UserWarning, match="brighter along the mirror image.*--centerline_frame"):
+        assert provider.get(image, meta).source == "none"
+
+
+def test_a_case_goes_by_the_name_of_its_entry(tmp_path):
+    write_centerline(tmp_path / "patient.json", [VESSEL])
+    image = image_file(tmp_path)
+    provider = CenterlineProvider("file", directory=tmp_path, cases=[{"image": str(image), "case": "patient"}])
+    assert found(provider, image).source == "file"
+
+
+def test_a_folder_that_holds_the_reference_of_the_data_list_is_refused_unless_allowed(tmp_path):
+    write_centerline(tmp_path / "7.json", [VESSEL])
+    image = image_file(tmp_path)
+    options = {"directory": tmp_path, "cases": [{"image": str(image), "centerline": str(tmp_path / "7.json")}]}
+    with pytest.raises(ValueError, match="where the data list has its centerlines, knows the reference"):
+        found(CenterlineProvider("file", **options), image)
+    allowed = CenterlineProvider("file", allow_oracle=True, **options)
+    assert found(allowed, image).source == "file"
+    assert allowed.knows_reference
+
+
+def test_a_line_beside_the_heart_is_no_guide():
+    beside = Branch(VESSEL.points + np.array([100.0, 0, 0]), VESSEL.radius_mm, 2)
+    inferer = guided([beside])
+    with pytest.warns(UserWarning, match=r"7\.nii\.gz is segmented without a centerline: no point of its centerline"):
+        result = inferer(volume(), constant(0.7))
+    assert (result > 0.69).all()
+    assert inferer.last["auto"].guidance.source == "none"
+
+
+def test_where_the_published_rules_fail_every_point_is_covered_instead():
+    inferer = guided([line((20, 18, 0), (20, 18, 31))], crop_mode="reference")
+    with pytest.warns(UserWarning, match="crops of mode 'coverage' instead of 'reference'"):
+        inferer(volume(), constant(0.7))
+    assert len(inferer.last["auto"].starts) > 0
+
+
 def test_edges_join_the_points_of_a_branch_and_no_others():
     branches = [VESSEL, Branch(VESSEL.points[:3] + 1, np.ones(3), 4, parent=0, parent_point=0)]
     edges = found(CenterlineProvider("predicted", Finder(branches)), "7.nii.gz").edges
@@ -318,80 +377,6 @@ def test_a_centerline_that_cannot_be_used_is_no_reason_to_fail(tmp_path, defect)
         guidance = found(CenterlineProvider("file", directory=tmp_path), image_file(tmp_path))
     assert (guidance.source, guidance.branches) == ("none", [])
     assert guidance.reason
-
-
-# --- stage 1 ---------------------------------------------------------------------------------------------------------
-
-
-class Bright(CenterlineUNet):
-    """Calls vessel what is bright."""
-
-    def forward(self, x):
-        return torch.cat([torch.zeros_like(x), 20 * (x - 0.5)], dim=1)
-
-
-@pytest.fixture
-def stage1(tmp_path):
-    network = Bright(in_channels=1, widths=(2, 2))
-    torch.save(network.state_dict(), tmp_path / "coarse.pt")
-    return StageOne(network, tmp_path / "coarse.pt", (16, 16, 16))
-
-
-def bar():
-    """A volume with a bright bar of 6 x 6 voxels along its last axis, (1, X, Y, Z)."""
-    image = torch.zeros(1, *SHAPE)
-    image[0, 16:22, 14:20, 2:30] = 1
-    return image
-
-
-def test_the_first_stage_finds_a_vessel_and_its_line(stage1):
-    probability, branches = stage1(bar(), AFFINE)
-    assert probability.shape == (1, *SHAPE)
-    assert (probability[0, 17:21, 15:19, 4:28] > 0.9).all()
-    assert not probability[0, :10].any()
-    (branch,) = branches
-    points = nibabel.affines.apply_affine(np.linalg.inv(AFFINE), branch.points)
-    np.testing.assert_allclose(points[:, :2], np.tile([18.5, 16.5], (len(points), 1)), atol=0.75)
-    assert np.ptp(points[:, 2]) > 20
-
-
-def test_small_spots_and_the_probability_around_them_are_dropped(stage1):
-    image = bar()
-    image[0, 2:6, 2:6, 2:6] = 1  # 8 mm^3
-    probability, branches = stage1(image, AFFINE)
-    assert len(branches) == 1
-    assert not probability[0, :10, :10].any()
-
-
-def test_a_volume_full_of_vessel_is_not_believed(stage1):
-    with pytest.raises(ValueError, match=r"100% of the volume vessel.*contrast CT"):
-        stage1(torch.ones(1, *SHAPE), AFFINE)
-
-
-def test_missing_weights_of_the_first_stage_are_named_with_their_cure(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"stage 1.*gone\.pt.*coarse\.yaml.*--centerline none"):
-        StageOne(CenterlineUNet(in_channels=1, widths=(2, 2)), tmp_path / "gone.pt", (16, 16, 16))
-
-
-def test_half_the_resolution_keeps_means_thin_vessels_and_places():
-    volume = torch.arange(24.0).reshape(1, 2, 4, 3)
-    mean, peak = halve(volume), halve((volume == 0).float(), "max")
-    assert mean.shape == (1, 1, 2, 2)
-    assert mean[0, 0, 0, 0] == volume[0, :2, :2, :2].mean()
-    assert peak[0, 0, 0].tolist() == [1, 0]
-    affine = torch.tensor(AFFINE)
-    first = halved_affine(affine) @ torch.tensor([0.0, 0, 0, 1], dtype=affine.dtype)
-    torch.testing.assert_close(first, affine @ torch.tensor([0.5, 0.5, 0.5, 1], dtype=affine.dtype))
-
-
-def test_the_transform_halves_as_the_first_stage_does():
-    image = MetaTensor(torch.rand(1, 6, 5, 4), affine=AFFINE)
-    halved = HalveResolutiond(["image", "label"], ["mean", "max"])({"image": image, "label": image > 0.5})
-    torch.testing.assert_close(halved["image"].as_tensor(), halve(image))
-    assert halved["label"].shape == (1, 3, 3, 2)
-    torch.testing.assert_close(halved["image"].affine, halved_affine(image.affine))
-    with pytest.raises(ValueError, match="mode"):
-        HalveResolutiond(["image"], "median")
 
 
 # --- the record ------------------------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ import nibabel
 import numpy as np
 import pytest
 import torch
+from centerline_unet.network import CenterlineUNet
 from monai.bundle import ConfigParser
 
 from common.centerline.extract import extract_centerline
@@ -16,7 +17,7 @@ from common.centerline.writers import write_centerline
 from common.weights import check_weights
 
 from ..conftest import ROOT
-from .conftest import SHORT, BundleCopy, write_list
+from .conftest import SHORT, BundleCopy, write_case, write_list
 
 
 @pytest.fixture
@@ -122,6 +123,17 @@ def test_a_case_needs_no_more_than_image_and_label(training, toy_set, overlays):
     assert set(batch_of(part)) == set(part("validate::dataset")[0]) == {"image", "label"}
 
 
+def test_an_unknown_strategy_is_refused(unet, toy_set):
+    workflow = unet.workflow("train.yaml", dataset_dir=str(toy_set), strategy="tiles", **SHORT)
+    with pytest.raises(RuntimeError) as error:
+        workflow.initialize()
+    assert "strategy must be one of crop, grid, got 'tiles'" in str(error.getrepr(style="short"))
+
+
+def test_the_rate_falls_over_the_epochs_that_the_trainer_runs(training):
+    assert training(**{"train::trainer::max_epochs": 7})("lr_scheduler").T_max == 7
+
+
 def test_norms_do_not_decay(training):
     part = training()
     decaying, others = part("optimizer").param_groups
@@ -215,20 +227,67 @@ def test_the_truth_is_not_looked_at_unless_allowed(unet, true_line, capsys):
     assert "--allow_oracle True" in str(error.getrepr(style="short"))
 
 
+class Bright(CenterlineUNet):
+    """A first stage that calls vessel what is bright."""
+
+    def forward(self, x):
+        return torch.cat([torch.zeros_like(x[:, :1]), 40 * (x[:, :1] - 0.5)], dim=1)
+
+
+@pytest.fixture
+def bright_vessel(tmp_path, monkeypatch):
+    """A data set of one case whose vessel a first stage finds, with its label and its centerline."""
+    monkeypatch.setattr("centerline_unet.network.CenterlineUNet.forward", Bright.forward)
+    voxels = np.full((40, 40, 40), -100.0)
+    label = np.zeros(voxels.shape)
+    label[18:23, 18:23, 4:36] = 1
+    voxels[label > 0] = 900
+    case = {"image": str(write_case(tmp_path / "set", "1", voxels, label))}
+    case["label"] = str(tmp_path / "set" / "labels" / "1.nii.gz")
+    case["centerline"] = str(tmp_path / "set" / "lines" / "1.json")
+    write_centerline(case["centerline"], extract_centerline(label > 0, np.diag([1.5, 1.5, 1.5, 1])))
+    return write_list(tmp_path / "set", test=[case]).parent
+
+
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore::UserWarning")
-def test_masks_are_the_same_to_the_bit_when_labels_and_centerlines_are_gone(unet, phantoms, tmp_path):
-    for kind in ("images", "labels"):
-        (tmp_path / "set" / kind).mkdir(parents=True)
-        source = Path(phantoms[0]["image"]).parents[1] / kind
-        shutil.copy(next(iter(sorted(source.glob("*.nii.gz")))), tmp_path / "set" / kind)
-    masks = []
+def test_masks_are_the_same_to_the_bit_when_labels_and_centerlines_are_gone(unet, bright_vessel, tmp_path):
+    """The whole chain through the configs: stage 1, centerline, crops, assembly."""
+    options = {"require_contrast": False, "whole_volume": True, "spacing": [1.5, 1.5, 1.5]}
+    scored = tmp_path / "eval"
+    unet.run("evaluating", "evaluate.yaml", dataset_dir=str(bright_vessel), output_dir=str(scored), **options)
+    masks, records = [], []
     for folder in ("with", "without"):
-        options = {"dataset_dir": str(tmp_path / "set" / "images"), "output_dir": str(tmp_path / folder)}
-        unet.run("run", "inference.yaml", coarse_threshold=0.52, **options)
-        masks.append(next((tmp_path / folder).glob("*_seg.nii.gz")).read_bytes())
-        shutil.rmtree(tmp_path / "set" / "labels", ignore_errors=True)
+        output = tmp_path / folder
+        unet.run("run", "inference.yaml", dataset_dir=str(bright_vessel / "images"), output_dir=str(output), **options)
+        masks.append((output / "1_seg.nii.gz").read_bytes())
+        records.append(json.loads((output / "1_guidance.json").read_text()))
+        for name in ("labels", "lines"):
+            shutil.rmtree(bright_vessel / name, ignore_errors=True)
+        (bright_vessel / "dataset.json").unlink(missing_ok=True)
     assert masks[0] == masks[1]
+    assert records[0] == records[1]
+    assert records[0]["source"] == "predicted"
+    assert len(records[0]["crop_starts"]) > 1
+
+    mask = np.asarray(nibabel.load(tmp_path / "with" / "1_seg.nii.gz").dataobj)
+    assert mask[18:23, 18:23, 6:34].all()
+    assert mask.mean() < 0.1
+    row = next(csv.DictReader((scored / "arms.csv").open()))
+    assert (row["arm"], row["source"]) == ("auto", "predicted")
+    assert float(row["prediction_volume_mm3"]) == pytest.approx(mask.sum() * 1.5**3, rel=1e-6)  # the same mask
+    assert json.loads((scored / "summary.json").read_text())["centerline"]["sources"] == {"predicted": 1}
+
+
+@pytest.mark.slow
+def test_a_folder_with_the_references_of_the_data_list_is_refused(unet, bright_vessel):
+    options = {"dataset_dir": str(bright_vessel), "centerline_dir": str(bright_vessel / "lines")}
+    options |= {"require_contrast": False, "whole_volume": True, "centerline": "file"}
+    with pytest.raises(RuntimeError) as error:
+        unet.run("evaluating", "evaluate.yaml", **options)
+    assert "where the data list has its centerlines, knows the reference" in str(error.getrepr(style="short"))
+    unet.run("evaluating", "evaluate.yaml", allow_oracle=True, **options)
+    summary = json.loads((unet.eval / "arms.json").read_text())
+    assert summary["auto"]["meaning"] == "a centerline that knows the reference: not a result"
 
 
 @pytest.mark.slow
@@ -247,6 +306,7 @@ def test_evaluation_and_inference_know_the_same_sources(unet):
         config = ConfigParser()
         config.read_config(unet.files(name))
         configs.append(config)
-    for name in ("stage1", "provider", "centerline", "is_reference", "allow_oracle", "coarse_threshold", "uncovered"):
+    for name in ("stage1", "centerline", "is_reference", "allow_oracle", "coarse_threshold", "uncovered"):
         assert configs[0][name] == configs[1][name]
+    assert configs[0]["provider"] == configs[1]["provider"] | {"cases": "@validate::dataset::data"}
     assert configs[1]["allow_oracle"] is False

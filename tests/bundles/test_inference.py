@@ -178,3 +178,11 @@ def test_a_real_native_series_leads_to_a_warning_and_an_empty_mask(copy, real_da
     header = ITKReader().get_data(ITKReader().read(str(series)))[1]
     assert mask.shape == tuple(header["spatial_shape"])
     assert not np.asanyarray(mask.dataobj).any()
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_a_real_contrast_scan_gets_a_mask_on_its_grid(copy, real_data):
+    scan = real_data / "cta_heart" / "aorta_case" / "ct_cropped.nii.gz"
+    copy.run("run", "inference.yaml", image=str(scan), spacing=[3, 3, 3], overlap=0.0)
+    assert describe_difference(read_grid(scan), read_grid(copy.eval / "ct_cropped_seg.nii.gz")) is None

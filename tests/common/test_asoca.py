@@ -77,6 +77,24 @@ def test_any_other_folder_is_no_asoca(tmp_path):
         load_data_list(tmp_path / "dataset.json", "training")
 
 
+def test_scans_without_any_mask_are_an_error_that_says_where_masks_belong(tmp_path):
+    touch(tmp_path / "Normal" / "CTCA" / "Normal_1.nrrd")
+    with pytest.raises(ValueError, match="no scan has a mask: <group>/Annotations"):
+        asoca_sections(tmp_path)
+
+
+def test_equal_file_names_in_both_groups_are_two_cases_and_unnumbered_ones_are_for_training(tmp_path):
+    for group, name in (("Normal", "1"), ("Diseased", "1"), ("Normal", "extra")):
+        touch(tmp_path / group / "CTCA" / f"{name}.nrrd", tmp_path / group / "Annotations" / f"{name}.nrrd")
+    assert [case["case"] for case in asoca_sections(tmp_path)["training"]] == ["Normal_extra", "Normal_1", "Diseased_1"]
+
+
+def test_a_section_that_the_folder_does_not_have_is_named_with_the_folder(tmp_path):
+    touch(tmp_path / "Normal" / "CTCA" / "Normal_1.nrrd", tmp_path / "Normal" / "Annotations" / "Normal_1.nrrd")
+    with pytest.raises(ValueError, match=r"the folder .*, read as ASOCA, has no section 'test', only \['training'\]"):
+        load_data_list(tmp_path / "dataset.json", "test")
+
+
 def test_training_reads_the_folder_without_a_data_list_unless_there_is_one(tmp_path):
     import itk
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.ndimage import gaussian_filter
 from scipy.spatial import KDTree
 from scipy.spatial.transform import Rotation
 
@@ -128,6 +129,25 @@ def test_a_cycle_is_opened_on_its_thinnest_side():
     assert KDTree(trunk.points).query((22, 26, 15))[0] <= 1  # it passes on the thick side
     assert len(branches) == 2
     assert branches[1].length_mm > 20  # the thin side stays, open at one end
+
+
+def test_two_vessels_that_touch_with_their_tips_both_stay():
+    """A fork whose branches come together again end to end: the tips meet at a narrow point."""
+    stem = ((4, 17, 15), (10, 17, 15), 2.0)
+    upper = [((10, 17, 15), (18, 28, 15), 1.5), ((18, 28, 15), (36, 28, 15), 1.4), ((36, 28, 15), (40, 18.2, 15), 1.3)]
+    lower = [((10, 17, 15), (18, 6, 15), 1.5), ((18, 6, 15), (36, 6, 15), 1.4), ((36, 6, 15), (40, 15.8, 15), 1.3)]
+    twigs = [((18, 28, 15), (18, 34, 24), 1.0), ((18, 6, 15), (18, 2, 24), 1.0)]
+    branches = extract_centerline(paint(stem, *upper, *lower, *twigs), HALF_MM)
+    ends = np.stack([branch.points[-1] for branch in branches])
+    assert len(branches) == 4
+    assert np.sum(np.linalg.norm(ends - (40, 17, 15), axis=1) <= 3) == 2
+
+
+def test_noise_is_taken_apart_in_reasonable_time():
+    noise = gaussian_filter(np.random.default_rng(0).normal(size=(60, 60, 60)), 1.0)
+    branches = extract_centerline(noise > np.quantile(noise, 0.8), HALF_MM)
+    assert len(branches) > 50
+    check_tree(branches, "branches")
 
 
 def test_a_ring_becomes_one_open_line():

@@ -125,7 +125,6 @@ def test_a_tenth_outside_the_mask_is_allowed_and_more_is_not(vessel):
 
 def test_a_centerline_wholly_outside_its_image_is_an_error(vessel):
     grid, _, points = vessel
-    check_frame(np.concatenate([points[:1], points[1:] + 500]), "ras", grid)  # partly outside is a cropped image
     with pytest.raises(ValueError, match=r"wholly outside its image \(shape \(60, 80, 40\)\).*pass frame='lps'"):
         check_frame(from_ras(points, "lps"), "ras", grid)
     with pytest.raises(ValueError, match=r"wholly outside.*none of the other frames fits"):
@@ -138,3 +137,17 @@ def test_an_empty_mask_or_one_of_another_shape_is_refused(vessel):
         check_frame(points, "ras", grid, np.zeros_like(mask), "case 1")
     with pytest.raises(ValueError, match=r"mask must lie on the grid.*\(60, 80, 39\)"):
         check_frame(points, "ras", grid, mask[:, :, 1:])
+
+
+@pytest.mark.parametrize(("inside", "message"), [(40, "with 60% of its points outside"), (0, "wholly outside")])
+def test_most_of_a_centerline_has_to_lie_in_its_image(inside, message):
+    grid = Grid((100, 10, 10), np.eye(4))
+    points = np.stack([np.arange(100.0) + 100 - inside, np.full(100, 5.0), np.full(100, 5.0)], axis=1)
+    with pytest.raises(ValueError, match=message):
+        check_frame(points, "ras", grid)
+
+
+def test_a_quarter_outside_the_image_is_worth_a_warning():
+    points = np.stack([np.arange(100.0) + 25, np.full(100, 5.0), np.full(100, 5.0)], axis=1)
+    with pytest.warns(UserWarning, match=r"a\.csv: only 75% of the points lie in the image"):
+        check_frame(points, "ras", Grid((100, 10, 10), np.eye(4)), name="a.csv")

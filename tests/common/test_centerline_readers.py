@@ -346,6 +346,8 @@ def test_our_json_may_hold_no_branch(tmp_path):
         ('{"branches": [{"points": [[1, 2, 3], [1, 2, NaN]]}]}', "NaN or infinite"),
         ('{"frame": "IJK", "branches": []}', "frame must be one of ras, lps, voxel, asoca_vtp, got 'ijk'"),
         ('{"markups": []}', "holds no curve"),
+        ('{"markups": null}', "holds no curve"),
+        ('{"markups": [1]}', "holds no curve"),
         ('{"markups": [{"type": "Curve", "controlPoints": [{}]}]}', "curve 0 '' must have controlPoints"),
         ('{"markups": [{"type": "Curve", "coordinateSystem": "IJK"}]}', "must be LPS or RAS, got IJK"),
         ('{"markups": [{"type": "Curve", "controlPoints": []}]}', "branch 0 must have at least two points"),

@@ -10,7 +10,7 @@ from scipy.spatial import cKDTree
 from common.centerline.branch import Branch
 from common.centerline.crops import crop_starts
 from common.centerline.extract import extract_centerline
-from common.centerline.raster import line_voxels
+from common.centerline.raster import line_voxels, to_voxels
 from common.centerline.transforms import (
     DrawCenterlined,
     LoadCenterlined,
@@ -384,3 +384,11 @@ def test_the_centerline_stays_in_its_vessel_through_a_cached_pipeline(case, tmp_
         drawn = batch["centerline"] > 0
         assert drawn.any()
         assert batch["label"][drawn].float().mean() > 0.95
+
+
+def test_the_published_patches_lie_around_the_clusters_of_the_nodes(case, branches):
+    crop = RandCropAlongCenterlined("image", "centerline", PATCH, 20, mode="reference", jitter=0, background_fraction=0)
+    nodes = np.concatenate([branch.points for branch in branches])
+    starts = crop_starts(to_voxels(nodes, AFFINE.numpy()), SHAPE, PATCH, mode="reference")
+    crop.set_random_state(0).randomize(case)
+    assert {tuple(start) for start in crop._starts} <= {tuple(start) for start in starts}

@@ -1,5 +1,7 @@
 """Trainings that are interrupted, resumed and judged, on a network of one weight."""
 
+from itertools import chain, repeat
+
 import pytest
 import torch
 from ignite.engine import Events
@@ -33,7 +35,7 @@ class Run:
             train_handlers=[EpochSeeder(0, dataset), TrainingProgress()],
         )
         self.trainer.add_event_handler(Events.EPOCH_COMPLETED, lambda: scheduler.step())
-        scores = iter(validation_scores)
+        scores = chain(validation_scores, repeat(0.0))
         self.validator = SupervisedEvaluator(
             device=torch.device("cpu"),
             val_data_loader=[{"image": torch.zeros(1, 1), "label": torch.zeros(1, 1)}],
@@ -137,3 +139,19 @@ def test_a_folder_that_cannot_be_written_stops_the_training_before_it_starts(tmp
     (tmp_path / "models").write_text("a file")
     with pytest.raises(OSError, match="cannot write to the folder"):
         Run(tmp_path, epochs=1)
+
+
+def test_a_training_shorter_than_the_interval_of_validation_writes_its_weights(tmp_path):
+    run = Run(tmp_path, epochs=2, validation_scores=[0.7])
+    run.trainer.run()  # nothing validates it on the way
+    assert torch.load(tmp_path / "models" / "model.pt")["weight"].item() == run.weight()
+    assert torch.load(tmp_path / "last.pt")["best_score"] == pytest.approx(0.7)
+
+
+def test_an_epoch_that_was_validated_is_not_validated_again(tmp_path):
+    run = Run(tmp_path, epochs=2)
+    ended = []
+    run.validator.add_event_handler(Events.COMPLETED, lambda: ended.append(run.trainer.state.epoch))
+    run.trainer.add_event_handler(Events.EPOCH_COMPLETED(every=2), lambda: run.validator.run(run.trainer.state.epoch))
+    run.trainer.run()
+    assert ended == [2]

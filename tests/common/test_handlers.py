@@ -53,3 +53,10 @@ def test_a_small_gradient_stays(weights):
 def test_a_norm_of_zero_is_refused(weights):
     with pytest.raises(ValueError, match="max_norm must be above 0, got 0"):
         GradientClipper(torch.optim.SGD([weights], 0.1), max_norm=0)
+
+
+def test_gradients_that_are_added_up_are_refused(weights):
+    engine = Engine(lambda *_: None)
+    engine.accumulation_steps = 2
+    with pytest.raises(ValueError, match="accumulation_steps to 1"):
+        GradientClipper(torch.optim.SGD([weights], 0.1)).attach(engine)

@@ -87,7 +87,7 @@ def test_an_empty_label_is_scored_and_gives_gradients():
 
 @pytest.mark.parametrize(
     ("options", "message"),
-    [({"class_weights": (1, 0)}, "two positive numbers"), ({"gamma": -1}, "gamma must not be negative")],
+    [({"class_weights": (1, 0)}, "two positive numbers"), ({"gamma": 0.5}, "0 or at least 1")],
     ids=["weights", "gamma"],
 )
 def test_settings_that_make_no_sense_are_refused(options, message):

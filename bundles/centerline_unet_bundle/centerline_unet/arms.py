@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from .common.files import check_writable, replacing
 from .inferers import Crops, GuidedInferer
 
 TABLE = ("dice", "cldice", "precision", "recall", "hd95_mm", "assd_mm", "betti0_error")
+KNOWING = "a centerline that knows the reference: not a result"
 MEANING = {
     "auto": "no reference at inference: the headline",
     "grid": "no centerline, windows over the whole volume",
@@ -32,9 +34,9 @@ class ArmScores:
     """Handler that scores each arm of a :class:`.GuidedInferer`, and writes and prints them side by side.
 
     For ``val_handlers``. The first arm's scores go to ``output_dir`` as :class:`.VesselScores` writes them, those of
-    the others to ``output_dir/<arm>``; ``arms.csv`` has one row for each case and arm, with the source of the
-    centerline and the share of the true lumen inside the crops, and ``arms.json`` the means. Where the true centerline
-    is allowed, "oracle_crop" scores its arm inside the crops alone.
+    the others to ``output_dir/<arm>``. ``arms.csv`` has one row for each case and arm, with the source of the
+    centerline and, where there are crops, the share of the true lumen inside them; ``arms.json`` has the means. Where
+    the true centerline is allowed, "oracle_crop" scores its arm inside the crops alone.
 
     Args:
         inferer: what segments; its ``last`` says what guided each case.
@@ -46,7 +48,7 @@ class ArmScores:
         self.output_dir = Path(output_dir)
         arms = [*inferer.arms, *(["oracle_crop"] if "oracle_volume" in inferer.arms else [])]
         self.scores = {
-            arm: VesselScores(self.output_dir if number == 0 else self.output_dir / arm)
+            arm: VesselScores(self.output_dir if number == 0 else self.output_dir / arm, quiet=number > 0)
             for number, arm in enumerate(arms)
         }
         self.rows: list[dict[str, Any]] = []
@@ -78,28 +80,34 @@ class ArmScores:
                 self.rows.append(row | {"crops": len(crops.starts), "coverage": coverage} | scores)
 
     def _finish(self, engine: Engine) -> None:
-        means = {arm: scores.finish() for arm, scores in self.scores.items()}
         rows = self.rows
         if idist.get_world_size() > 1:
             gathered = [row for part in idist.all_gather(self.rows) for row in part]
             rows = list({(row["case"], row["arm"]): row for row in gathered}.values())
+        means = {}
+        for arm, scores in self.scores.items():
+            own = [row for row in rows if row["arm"] == arm]
+            scores.notes = {"centerline": self._guidance(arm, own)}
+            means[arm] = scores.finish()
         engine.state.metrics.update(next(iter(means.values())))
         if idist.get_rank() == 0:
             self._write(rows, means)
+
+    def _guidance(self, arm: str, rows: list[dict[str, Any]]) -> dict[str, Any]:
+        """Return what guided the cases of one arm: their sources, and the mean coverage of those with crops."""
+        guided = [row["coverage"] for row in rows if row["crops"]]
+        return {
+            "meaning": KNOWING if arm == "auto" and self.inferer.providers[arm].knows_reference else MEANING[arm],
+            "sources": dict(sorted(Counter(row["source"] for row in rows).items())),
+            "coverage": float(np.mean(guided)) if guided else None,
+        }
 
     def _write(self, rows: list[dict[str, Any]], means: Mapping[str, Mapping[str, float]]) -> None:
         """Write ``arms.csv`` and ``arms.json``, and print the table."""
         summary = {}
         for arm, scores in means.items():
             own = [row for row in rows if row["arm"] == arm]
-            sources = [row["source"] for row in own]
-            summary[arm] = {
-                "meaning": MEANING[arm],
-                "cases": len(own),
-                "sources": {source: sources.count(source) for source in sorted(set(sources))},
-                "coverage": float(np.mean([row["coverage"] for row in own])),
-                **{name: scores[name] for name in TABLE},
-            }
+            summary[arm] = {"cases": len(own), **self._guidance(arm, own), **{name: scores[name] for name in TABLE}}
         with replacing(self.output_dir / "arms.csv") as path, path.open("w", newline="", encoding="utf-8") as file:
             table = csv.DictWriter(file, list(rows[0]))
             table.writeheader()
@@ -109,8 +117,10 @@ class ArmScores:
         print(_render(summary), flush=True)
 
 
-def _coverage(label: MetaTensor, crops: Crops) -> float:
-    """Return the share of the lumen inside the crops; 1 where there is no lumen, or windows cover the volume."""
+def _coverage(label: MetaTensor, crops: Crops) -> float | str:
+    """Return the share of the lumen inside the crops; 1 without lumen, nothing where windows covered the volume."""
+    if len(crops.starts) == 0:
+        return ""
     voxels = np.argwhere(label[0].numpy(force=True) > 0)
     return float(_inside(voxels, label, crops).mean()) if len(voxels) else 1.0
 
@@ -138,9 +148,11 @@ def _inside(voxels: NDArray[np.int64], volume: MetaTensor, crops: Crops) -> NDAr
 
 def _render(summary: Mapping[str, Mapping[str, Any]]) -> str:
     """Return the arms as a table of text."""
-    lines = [f"{'arm':14}" + "".join(f"{name:>14}" for name in (*TABLE, "coverage"))]
+    names = (*TABLE, "coverage")
+    lines = [f"{'arm':14}" + "".join(f"{name:>14}" for name in names)]
     for arm, values in summary.items():
-        lines.append(f"{arm:14}" + "".join(f"{values[name]:>14.4g}" for name in (*TABLE, "coverage")))
+        cells = ("-" if values[name] is None else f"{values[name]:.4g}" for name in names)
+        lines.append(f"{arm:14}" + "".join(f"{cell:>14}" for cell in cells))
     notes = [f"{arm}: {values['meaning']}; centerline: {_listed(values['sources'])}" for arm, values in summary.items()]
     if "oracle_volume" not in summary:
         notes.append("oracle_volume, oracle_crop: not scored, because they read the reference (--allow_oracle True)")

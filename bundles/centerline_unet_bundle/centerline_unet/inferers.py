@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -19,9 +20,12 @@ from .common.centerline.assembly import assemble, cut_window
 from .common.centerline.crops import crop_starts
 from .common.centerline.raster import draw_centerline, line_voxels
 from .common.inferers import BLENDS, VesselInferer
-from .provider import CenterlineProvider, Guidance
+from .provider import CenterlineProvider, Guidance, unguided
 
 ARMS = ("auto", "grid", "oracle_volume")
+OUTSIDE = (
+    "no point of its centerline lies in the part of the image that holds the heart (--whole_volume True keeps all)"
+)
 
 
 @dataclass(frozen=True)
@@ -98,6 +102,8 @@ class GuidedInferer(Inferer):
     def __call__(self, inputs: Tensor, network: Callable[..., Tensor], *_: object, **__: object) -> Tensor:
         """Return probabilities ``(1, arms, X, Y, Z)``; what guided each arm is left in :attr:`last`.
 
+        Further arguments, which MONAI's engines pass to other inferers, have no meaning here.
+
         Args:
             inputs: one windowed volume in [0, 1] with metadata, ``(1, 1, X, Y, Z)``.
             network: takes image and centerline channel, ``(B, 2, *roi_size)``; without the last axis where that is 1.
@@ -126,13 +132,23 @@ class GuidedInferer(Inferer):
         guided = torch.cat([image, channel[None].to(image)])
         starts = np.zeros((0, 3), np.int64)
         if guidance.source != "none":
-            nodes = self.crop_mode == "reference"  # the published clusters are of the nodes, not of the lines between
-            points = guidance.points if nodes else line_voxels(guidance.branches, shape, guidance.affine)
-            starts = crop_starts(points, shape, self.roi_size, mode=self.crop_mode)
+            starts = self._starts(guidance, shape)
+            if len(starts) == 0:
+                guidance = unguided(str(meta.get("filename_or_obj", "")), guidance.affine, OUTSIDE)
         self.last[arm] = Crops(guidance, starts, self.roi_size)
         if len(starts) == 0:
             return torch.as_tensor(self.windows(guided[None], network)[0])
         return self._assemble(guided, starts, guidance, network)
+
+    def _starts(self, guidance: Guidance, shape: tuple[int, ...]) -> NDArray[np.int64]:
+        """Return the first voxel of every crop along a centerline, ``(N, 3)``."""
+        if self.crop_mode == "reference":
+            try:  # the published clusters are of the nodes, not of the lines between them
+                return crop_starts(guidance.points, shape, self.roi_size, mode="reference")
+            except ValueError as error:
+                warnings.warn(f"crops of mode 'coverage' instead of 'reference': {error}", stacklevel=2)
+        mode = "coverage" if self.crop_mode == "reference" else self.crop_mode
+        return crop_starts(line_voxels(guidance.branches, shape, guidance.affine), shape, self.roi_size, mode=mode)
 
     def _assemble(
         self, guided: Tensor, starts: NDArray[np.int64], guidance: Guidance, network: Callable[..., Tensor]

@@ -13,6 +13,8 @@ from monai.data import MetaTensor
 from monai.transforms import MapTransform
 from torch import Tensor
 
+MODES = ("mean", "max")
+
 
 def halve(volume: Tensor, mode: str = "mean") -> Tensor:
     """Halve a volume on each spatial axis.
@@ -23,7 +25,12 @@ def halve(volume: Tensor, mode: str = "mean") -> Tensor:
 
     Returns:
         ``(C, ceil(X / 2), ceil(Y / 2), ceil(Z / 2))`` in the type of the input, without metadata.
+
+    Raises:
+        ValueError: If the mode is neither.
     """
+    if mode not in MODES:
+        raise ValueError(f"mode must be one of {MODES}, got {mode!r}")
     plain = volume.as_tensor() if isinstance(volume, MetaTensor) else volume
     odd = [side % 2 for side in reversed(plain.shape[1:])]
     padded = F.pad(plain.float()[None], [count for side in odd for count in (0, side)], mode="replicate")
@@ -55,7 +62,7 @@ class HalveResolutiond(MapTransform):
     def __init__(self, keys: KeysCollection, mode: str | list[str] = "mean", allow_missing_keys: bool = False) -> None:
         super().__init__(keys, allow_missing_keys)
         self.modes = [mode] * len(self.keys) if isinstance(mode, str) else list(mode)
-        if len(self.modes) != len(self.keys) or not set(self.modes) <= {"mean", "max"}:
+        if len(self.modes) != len(self.keys) or not set(self.modes) <= set(MODES):
             raise ValueError(f"mode must be 'mean' or 'max' for each of {self.keys}, got {mode!r}")
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:

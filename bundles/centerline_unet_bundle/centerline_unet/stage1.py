@@ -8,7 +8,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from .common.centerline.branch import Branch
 from .common.centerline.extract import extract_centerline
@@ -16,6 +16,7 @@ from .common.components import remove_small_components
 from .common.grids import spacing_mm
 from .common.inferers import VesselInferer
 from .common.weights import load_weights
+from .network import CenterlineUNet
 from .resolution import halve, halved_affine
 
 MAX_SHARE = 0.05  # of a volume; a coronary tree fills less than 0.5 %, and widened as for training less than 2 %
@@ -35,12 +36,12 @@ class StageOne:
 
     Raises:
         FileNotFoundError: If there are no weights.
-        ValueError: If the weights are not the network's.
+        ValueError: If the weights are not the network's, or the network cannot halve the windows.
     """
 
     def __init__(
         self,
-        network_def: nn.Module,
+        network_def: CenterlineUNet,
         checkpoint: str | Path,
         roi_size: tuple[int, int, int],
         device: torch.device | str = "cpu",
@@ -48,6 +49,10 @@ class StageOne:
         threshold: float = 0.5,
         min_volume_mm3: float = 12.5,
     ) -> None:
+        if any(side % network_def.stride for side in roi_size):
+            raise ValueError(
+                f"coarse_patch_size must be multiples of {network_def.stride} on every axis, got {tuple(roi_size)}"
+            )
         try:
             load_weights(checkpoint, network_def)
         except FileNotFoundError as error:
