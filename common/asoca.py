@@ -25,7 +25,8 @@ def asoca_sections(root: str | Path) -> dict[str, list[dict[str, Any]]] | None:
     Returns:
         Lists of "image", "label", "case" and, where there is a file, "centerline" with its "centerline_frame", with
         paths relative to ``root``; sections without a case are left out. None if this is no such folder. Scans without
-        annotation, such as the challenge's own test set, are left out.
+        annotation, such as the challenge's own test set, are left out. A case has the name of its file, behind that of
+        its group if it does not begin with it; one without a number is for training.
 
     Raises:
         ValueError: If the folder has scans and none of them is annotated.
@@ -43,19 +44,18 @@ def asoca_sections(root: str | Path) -> dict[str, list[dict[str, Any]]] | None:
             for name, folder in folders.items()
         }
     filled = {name: cases for name, cases in sections.items() if cases}
-    if not filled and next(root.glob("**/CTCA/*.nrrd"), None) is not None:
+    if not filled and any(_scans(root / split / group) for split in ("", *SPLIT_FOLDERS) for group in GROUPS):
         raise ValueError(
-            f"{root} looks like ASOCA, but no scan has a mask: <group>/Annotations/<case>.nrrd must lie beside "
-            "<group>/CTCA/<case>.nrrd"
+            f"{root} is ASOCA without Annotations/, so that no scan has a label: <group>/Annotations/<case>.nrrd must "
+            "lie beside <group>/CTCA/<case>.nrrd"
         )
     return filled or None
 
 
 def _cases(root: Path, group: Path) -> list[dict[str, Any]]:
     """Return the annotated cases of one group, in the order of their numbers."""
-    images = sorted((group / "CTCA").glob("*.nrrd"), key=lambda path: (_number(path.stem), path.stem))
     cases = []
-    for image in images:
+    for image in _scans(group):
         label = group / "Annotations" / image.name
         if label.is_file():
             name = image.stem if image.stem.startswith(group.name) else f"{group.name}_{image.stem}"
@@ -66,6 +66,11 @@ def _cases(root: Path, group: Path) -> list[dict[str, Any]]:
                 case |= {"centerline": _relative(centerline, root), "centerline_frame": FRAME}
             cases.append(case)
     return cases
+
+
+def _scans(group: Path) -> list[Path]:
+    """Return the scans of one group, in the order of their numbers."""
+    return sorted((group / "CTCA").glob("*.nrrd"), key=lambda path: (_number(path.stem), path.stem))
 
 
 def _section_of(case: str) -> str:

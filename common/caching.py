@@ -19,9 +19,9 @@ class FileHash:
 
     def __call__(self, item: Mapping[str, Any]) -> bytes:
         """Return the hash of an entry, and of size and time of every file that it names, also those in a folder."""
-        paths = [
-            Path(value) for value in item.values() if isinstance(value, str | os.PathLike) and Path(value).exists()
-        ]
+        named = [value for value in item.values() if isinstance(value, str | os.PathLike)]
+        # not Path.exists, which raises an error for a long text
+        paths = sorted(Path(value) for value in named if os.path.exists(value))  # noqa: PTH110
         files = [file for path in paths for file in (sorted(path.iterdir()) if path.is_dir() else [path])]
-        states = [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
-        return bytes(pickle_hashing([dict(item), states]))
+        states = [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files if file.is_file()]
+        return bytes(pickle_hashing({"item": dict(item), "states": states}))  # of a dictionary it sorts the keys

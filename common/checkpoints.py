@@ -62,8 +62,11 @@ class TrainingCheckpoints:
         trainer.add_event_handler(Events.COMPLETED, self.validate_last, validator)
 
     def validate_last(self, trainer: Trainer, validator: Evaluator) -> None:
-        """Validate the weights at the end of ``trainer`` if their epoch was not; every process takes part."""
-        if validator.state.epoch < trainer.state.epoch:
+        """Validate the weights at the end of ``trainer`` if their epoch was not; every process takes part.
+
+        A training that another handler stopped, perhaps amid an epoch, keeps the state of its last whole epoch.
+        """
+        if validator.state.epoch < trainer.state.epoch and not trainer.should_terminate:
             validator.run(trainer.state.epoch)
             if self.rank == 0:
                 self.save_last(trainer)  # again, because it holds the best score

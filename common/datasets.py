@@ -34,8 +34,8 @@ def load_data_list(
 
     Raises:
         FileNotFoundError: If the list or a file it names is absent.
-        ValueError: If the list is not such JSON, the section is absent or empty, a case comes twice or in two
-            sections, or image and label do not lie on one another.
+        ValueError: If the list is not such JSON, a folder of ASOCA has no annotations, the section is absent or empty,
+            a case comes twice or in two sections, or image and label do not lie on one another.
     """
     path = Path(path)
     sections = _read_sections(path)

@@ -58,14 +58,21 @@ class GradientClipper:
         self.max_norm = max_norm
 
     def attach(self, engine: Engine) -> None:
-        """Clip after every backward pass of ``engine``.
+        """Clip after every backward pass of ``engine``, which must not add up the gradients of several."""
+        engine.add_event_handler(Events.STARTED, self.check)  # MONAI's trainer attaches before it knows its steps
+        engine.add_event_handler(IterationEvents.BACKWARD_COMPLETED, self)
+
+    def check(self, engine: Engine) -> None:
+        """Make sure that each backward pass of ``engine`` is followed by a step of the optimizer.
 
         Raises:
-            ValueError: If ``engine`` adds up the gradients of several passes: only their sum could be clipped.
+            ValueError: If it adds up the gradients of several passes: parts of their sum would be clipped.
         """
-        if getattr(engine, "accumulation_steps", 1) > 1:
-            raise ValueError("gradients cannot be clipped while they are added up: set accumulation_steps to 1")
-        engine.add_event_handler(IterationEvents.BACKWARD_COMPLETED, self)
+        steps = getattr(engine, "accumulation_steps", 1)
+        if steps > 1:
+            raise ValueError(
+                f"gradients cannot be clipped while they are added up: set accumulation_steps ({steps}) to 1"
+            )
 
     def __call__(self, engine: Engine) -> None:
         """Clip the gradients; with mixed precision in their true scale."""

@@ -107,14 +107,15 @@ def check_frame(
     share = share_inside(to_ras(points, frame, grid), grid, mask)
     if share >= INSIDE_SHARE:
         return
-    if mask is None and share >= LEAST_SHARE:
-        warnings.warn(
-            f"{name}: only {share:.0%} of the points lie in the image in the frame {frame!r}; is that its frame?",
-            stacklevel=2,
-        )
-        return
     others = {other: _share_in_frame(points, other, grid, mask) for other in FRAMES if other != frame}
     best = max(others, key=lambda other: others[other])
+    if mask is None and share >= LEAST_SHARE:
+        fits = others[best] >= INSIDE_SHARE
+        cure = f"in the frame {best!r} {others[best]:.0%} do, pass frame={best!r}?" if fits else "is that its frame?"
+        warnings.warn(
+            f"{name}: only {share:.0%} of the points lie in the image in the frame {frame!r}; {cure}", stacklevel=2
+        )
+        return
     if mask is None:
         where = f"with {1 - share:.0%} of its points" if share else "wholly"
         found = f"{name} lies {where} outside its image (shape {grid.shape}) in the frame {frame!r}"

@@ -143,7 +143,10 @@ def _radius(curve: dict[str, Any], count: int) -> NDArray[np.float64]:
     known = [item for item in measurements if isinstance(item, dict)] if isinstance(measurements, list) else []
     for measurement in known:
         if str(measurement.get("name")).lower() in ("radius", "maximuminscribedsphereradius"):
-            values = _array(measurement.get("controlPointValues", []))
+            try:
+                values = _array(measurement.get("controlPointValues", []))
+            except (TypeError, ValueError):
+                continue  # no numbers: the radius is not needed
             if values.shape == (count,):
                 return values
     return np.zeros(count)

@@ -77,10 +77,11 @@ def test_any_other_folder_is_no_asoca(tmp_path):
         load_data_list(tmp_path / "dataset.json", "training")
 
 
-def test_scans_without_any_mask_are_an_error_that_says_where_masks_belong(tmp_path):
-    touch(tmp_path / "Normal" / "CTCA" / "Normal_1.nrrd")
-    with pytest.raises(ValueError, match="no scan has a mask: <group>/Annotations"):
-        asoca_sections(tmp_path)
+@pytest.mark.parametrize("split", ["", "train"], ids=["as shipped", "split"])
+def test_scans_without_annotations_are_an_error_that_says_where_those_belong(tmp_path, split):
+    touch(tmp_path / split / "Normal" / "CTCA" / "Normal_1.nrrd")
+    with pytest.raises(ValueError, match=r"is ASOCA without Annotations/, .*/<case>\.nrrd must lie"):
+        load_data_list(tmp_path / "dataset.json", "training")
 
 
 def test_equal_file_names_in_both_groups_are_two_cases_and_unnumbered_ones_are_for_training(tmp_path):

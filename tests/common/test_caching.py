@@ -18,7 +18,13 @@ def case(tmp_path):
 
 
 def test_the_same_case_has_the_same_hash(case):
-    assert FileHash()(case) == FileHash()(dict(case))
+    assert FileHash()(case) == FileHash()(dict(reversed(case.items())))
+
+
+def test_a_long_text_an_empty_one_and_a_broken_link_are_no_files(case, tmp_path):
+    (tmp_path / "series" / "lost.dcm").symlink_to(tmp_path / "nowhere")
+    entry = case | {"note": "calcified " * 1000, "centerline": ""}
+    assert FileHash()(entry) == FileHash()(dict(entry))
 
 
 def test_another_entry_has_another_hash(case):

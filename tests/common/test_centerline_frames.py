@@ -151,3 +151,12 @@ def test_a_quarter_outside_the_image_is_worth_a_warning():
     points = np.stack([np.arange(100.0) + 25, np.full(100, 5.0), np.full(100, 5.0)], axis=1)
     with pytest.warns(UserWarning, match=r"a\.csv: only 75% of the points lie in the image"):
         check_frame(points, "ras", Grid((100, 10, 10), np.eye(4)), name="a.csv")
+
+
+def test_the_warning_names_the_frame_that_would_fit():
+    affine = np.eye(4)
+    affine[:3, 3] = (-50, -5, 0)
+    points = np.stack([np.arange(-20.0, 80.0), np.zeros(100), np.full(100, 5.0)], axis=1)  # as LPS, -79 to 20
+    grid = Grid((140, 10, 10), affine)  # 90 mm to the right and 50 to the left
+    with pytest.warns(UserWarning, match=r"only 71% of the points .* in the frame 'lps'; in the frame 'ras' 100% do"):
+        check_frame(points, "lps", grid)

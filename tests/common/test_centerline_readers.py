@@ -322,6 +322,17 @@ def test_curves_of_3d_slicer_have_their_radius_as_a_measurement(tmp_path):
     assert read_centerline(path)[0].radius_mm.tolist() == [1.5, 1.25]
 
 
+@pytest.mark.parametrize(
+    "measurements",
+    ["null", "1", "[null]", '[{"name": "Radius", "controlPointValues": ["a", {}]}]'],
+    ids=["null", "number", "list of null", "no numbers"],
+)
+def test_a_curve_whose_measurements_are_damaged_has_no_radius(tmp_path, measurements):
+    path = markups(tmp_path / "a.mrk.json", [[[1, 2, 3], [4, 5, 6]]])
+    path.write_text(path.read_text().replace('"measurements": []', f'"measurements": {measurements}'))
+    assert read_centerline(path)[0].radius_mm.tolist() == [0, 0]
+
+
 @pytest.mark.parametrize(("name", "label"), [("LAD", 2), ("3 rca", 9), ("Curve 2", 14), ("C (3)", 14), ("", 14)])
 def test_the_name_of_a_curve_tells_its_label_but_a_number_does_not(tmp_path, name, label):
     path = markups(tmp_path / "a.mrk.json", [[[1, 2, 3], [4, 5, 6]]])
@@ -348,6 +359,8 @@ def test_our_json_may_hold_no_branch(tmp_path):
         ('{"markups": []}', "holds no curve"),
         ('{"markups": null}', "holds no curve"),
         ('{"markups": [1]}', "holds no curve"),
+        ('{"markups": [{"type": "Curve", "controlPoints": null}]}', "curve 0 '' must have controlPoints"),
+        ('{"markups": [{"type": "Curve", "controlPoints": [{"position": null}]}]}', "branch 0"),
         ('{"markups": [{"type": "Curve", "controlPoints": [{}]}]}', "curve 0 '' must have controlPoints"),
         ('{"markups": [{"type": "Curve", "coordinateSystem": "IJK"}]}', "must be LPS or RAS, got IJK"),
         ('{"markups": [{"type": "Curve", "controlPoints": []}]}', "branch 0 must have at least two points"),

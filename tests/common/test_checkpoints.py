@@ -18,7 +18,7 @@ from common.handlers import EpochSeeder, TrainingProgress
 class Run:
     """A training with shuffled, randomly scaled data, as the bundles' configs build it."""
 
-    def __init__(self, folder, epochs, validation_scores=(), total_iters=4):
+    def __init__(self, folder, epochs, validation_scores=(), total_iters=4, rank=0):
         torch.manual_seed(0)
         self.network = nn.Linear(1, 1)
         data = [{"image": torch.full((1,), i / 4), "label": torch.full((1,), i / 2)} for i in range(8)]
@@ -43,7 +43,7 @@ class Run:
             key_val_metric={"val_dice": Average(output_transform=lambda _: next(scores))},
         )
         self.checkpoints = TrainingCheckpoints(
-            self.network, optimizer, scheduler, str(folder / "models" / "model.pt"), str(folder / "last.pt")
+            self.network, optimizer, scheduler, str(folder / "models" / "model.pt"), str(folder / "last.pt"), rank
         )
         self.checkpoints.attach(self.trainer, self.validator)
 
@@ -104,6 +104,22 @@ def test_released_weights_survive_the_first_better_ones(tmp_path):
     (tmp_path / "models" / "model.pt").write_bytes(b"released")
     Run(tmp_path, epochs=1, validation_scores=[0.5]).validator.run()
     assert (tmp_path / "models" / "model_released.pt").read_bytes() == b"released"
+
+
+def test_a_training_that_is_stopped_amid_an_epoch_keeps_the_state_of_the_last_whole_one(tmp_path):
+    run = Run(tmp_path, epochs=3)
+    run.trainer.add_event_handler(
+        Events.ITERATION_COMPLETED(once=6), lambda: run.trainer.terminate()
+    )  # an epoch has four
+    run.trainer.run()
+    assert torch.load(tmp_path / "last.pt")["trainer"]["iteration"] == 4
+
+
+def test_every_process_validates_the_last_epoch(tmp_path):
+    run = Run(tmp_path, epochs=2, rank=1)
+    run.trainer.run()
+    assert run.validator.state.epoch == 2
+    assert not list(tmp_path.rglob("*.pt"))
 
 
 def test_only_the_first_process_writes(tmp_path):

@@ -245,6 +245,16 @@ def test_an_evaluator_and_the_command_write_the_same(folders, tmp_path):
     assert (tmp_path / "engine" / "metrics.csv").read_text() == (folders / "out" / "metrics.csv").read_text()
 
 
+def test_scores_may_come_with_notes_and_without_a_table(tmp_path, capsys):
+    scores = VesselScores(tmp_path, quiet=True)
+    scores.notes = {"centerline": {"oracle": 2, "share": float("nan")}}
+    case = item("a", vessel(), vessel())
+    scores.score("a", case["image"] > 0, case["label"])
+    scores.finish()
+    assert json.loads((tmp_path / "summary.json").read_text())["centerline"] == {"oracle": 2, "share": None}
+    assert capsys.readouterr().out == ""
+
+
 def test_a_second_run_starts_from_nothing(tmp_path):
     items = [item("a", vessel(), vessel())]
     engine = evaluator(items, tmp_path)

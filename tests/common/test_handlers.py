@@ -2,8 +2,8 @@
 
 import pytest
 import torch
-from ignite.engine import Engine
-from monai.engines import IterationEvents
+from ignite.engine import Engine, Events
+from monai.engines import IterationEvents, SupervisedTrainer
 
 from common.handlers import GradientClipper
 
@@ -55,8 +55,45 @@ def test_a_norm_of_zero_is_refused(weights):
         GradientClipper(torch.optim.SGD([weights], 0.1), max_norm=0)
 
 
-def test_gradients_that_are_added_up_are_refused(weights):
-    engine = Engine(lambda *_: None)
-    engine.accumulation_steps = 2
-    with pytest.raises(ValueError, match="accumulation_steps to 1"):
-        GradientClipper(torch.optim.SGD([weights], 0.1)).attach(engine)
+def trainer(network, **options):
+    """A trainer of one weight, whose gradient is -400, with steps of a tenth of it."""
+    optimizer = torch.optim.SGD(network.parameters(), 0.1)
+    return SupervisedTrainer(
+        device=torch.device("cpu"),
+        max_epochs=1,
+        train_data_loader=[{"image": torch.full((1, 1), 10.0), "label": torch.full((1, 1), 20.0)}],
+        network=network,
+        optimizer=optimizer,
+        loss_function=torch.nn.MSELoss(),
+        train_handlers=[GradientClipper(optimizer, max_norm=1.0)],
+        **options,
+    )
+
+
+@pytest.fixture
+def network():
+    network = torch.nn.Linear(1, 1, bias=False)
+    network.weight.data.zero_()
+    return network
+
+
+def test_a_trainer_steps_with_the_clipped_gradient(network):
+    trainer(network).run()
+    assert network.weight.item() == pytest.approx(0.1, rel=1e-4)
+
+
+def test_the_scaler_of_torch_steps_with_the_clipped_gradient(network):
+    engine, scaler = trainer(network), torch.amp.GradScaler("cpu")
+
+    @engine.on(Events.STARTED)
+    def use_scaler():  # MONAI's own is for CUDA
+        engine.amp, engine.scaler = True, scaler
+
+    engine.run()
+    assert scaler.get_scale() > 1
+    assert network.weight.item() == pytest.approx(0.1, rel=1e-4)
+
+
+def test_gradients_that_are_added_up_are_refused(network):
+    with pytest.raises(ValueError, match=r"accumulation_steps \(2\) to 1"):
+        trainer(network, accumulation_steps=2).run()

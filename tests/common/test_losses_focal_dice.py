@@ -85,6 +85,14 @@ def test_an_empty_label_is_scored_and_gives_gradients():
     assert (logits.grad[:, 1] > 0).all()  # away from vessel
 
 
+@pytest.mark.parametrize("gamma", [0.0, 1.0, 1.5, 2.0])
+def test_voxels_of_which_the_network_is_certain_give_gradients_that_are_numbers(example, gamma):
+    _, label = example
+    logits = (10 * perfect(label)).requires_grad_()
+    FocalDiceLoss(gamma=gamma)(logits, label).backward()
+    assert logits.grad.isfinite().all()
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [({"class_weights": (1, 0)}, "two positive numbers"), ({"gamma": 0.5}, "0 or at least 1")],
