@@ -131,6 +131,30 @@ def test_a_cycle_is_opened_on_its_thinnest_side():
     assert branches[1].length_mm > 20  # the thin side stays, open at one end
 
 
+def test_two_vessels_that_run_together_for_a_while_part_again():
+    """A fork whose branches share one lumen for 5 mm half-way; each one goes on to its own end."""
+    stem = ((3, 17, 15), (7, 17, 15), 2.0)
+    upper = [((7, 17, 15), (13, 25, 15), 1.4), ((13, 25, 15), (22, 17.7, 15), 1.3)]
+    upper += [((22, 17.7, 15), (27, 17.7, 15), 1.3), ((27, 17.7, 15), (41, 29, 15), 1.2)]
+    lower = [((a[0], 34 - a[1], 15), (b[0], 34 - b[1], 15), 0.95 * radius) for a, b, radius in upper]
+    branches = extract_centerline(paint(stem, *upper, *lower), HALF_MM)
+    check_tree(branches, "branches")
+    assert [branch.parent for branch in branches] == [-1, 0]
+    fork = branches[0].points[branches[1].parent_point]
+    assert np.linalg.norm(fork - (7, 17, 15)) <= 3
+    assert {round(branch.points[-1][1]) // 17 for branch in branches} == {0, 1}  # one end below, one above
+    assert all(branch.length_mm >= 39 for branch in branches)
+
+
+def test_branches_that_leave_within_one_lumen_share_their_junction():
+    vessel = ((4, 17, 15), (40, 17, 15), 1.8)
+    sides = [((20, 17, 15), (26, 30, 15), 1.0), ((21, 17, 15), (27, 4, 15), 1.0)]
+    branches = extract_centerline(paint(vessel, *sides), HALF_MM)
+    assert [branch.parent for branch in branches] == [-1, 0, 0]
+    assert branches[1].parent_point == branches[2].parent_point
+    assert len(bifurcation_points(branches)) == 1
+
+
 def test_two_vessels_that_touch_with_their_tips_both_stay():
     """A fork whose branches come together again end to end: the tips meet at a narrow point."""
     stem = ((4, 17, 15), (10, 17, 15), 2.0)
@@ -197,12 +221,12 @@ def test_a_bump_is_no_branch_and_a_short_thin_side_branch_is_one():
 
 
 def test_a_short_thick_stem_is_no_spur():
-    """A left main as long as it is wide."""
-    stem = ((10, 17, 15), (14, 17, 15), 2.2)
+    """A left main shorter than it is wide."""
+    stem = ((11.5, 17, 15), (14, 17, 15), 2.2)
     fork = [((14, 17, 15), (30, 30, 15), 1.6), ((14, 17, 15), (30, 4, 15), 1.6)]
     branches = extract_centerline(paint(stem, *fork), HALF_MM)
     assert len(branches) == 2
-    assert np.linalg.norm(branches[0].points[0] - (10, 17, 15)) <= 2.2
+    assert np.linalg.norm(branches[0].points[0] - (11.5, 17, 15)) <= 2.2
 
 
 def test_small_pieces_go():
