@@ -19,7 +19,8 @@ class FileHash:
 
     def __call__(self, item: Mapping[str, Any]) -> bytes:
         """Return the hash of an entry, and of size and time of every file that it names, also those in a folder."""
-        named = [value for value in item.values() if isinstance(value, str | os.PathLike)]
+        values = [entry for value in item.values() for entry in (value if isinstance(value, list) else [value])]
+        named = [value for value in values if isinstance(value, str | os.PathLike)]
         # not Path.exists, which raises an error for a long text
         paths = sorted(Path(value) for value in named if os.path.exists(value))  # noqa: PTH110
         files = [file for path in paths for file in (sorted(path.iterdir()) if path.is_dir() else [path])]

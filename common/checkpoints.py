@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -15,13 +16,14 @@ from torch.optim.lr_scheduler import LRScheduler
 from .files import check_writable, replacing
 from .weights import keep_released
 
+NETWORK = "network"  # its name in the state to resume from
+
 
 class TrainingCheckpoints:
     """Writes the best weights after a validation, and after every epoch the state to resume from.
 
     MONAI's ``CheckpointSaver`` writes in place, so that a full disk or an interruption destroys the last good file, and
-    it forgets the best score when a training is resumed, so that the next validation overwrites better weights. The
-    loss scale of mixed precision is not kept: it finds its value again within a few iterations.
+    it forgets the best score when a training is resumed, so that the next validation overwrites better weights.
 
     Args:
         network: whose state dict is the best-weights file, without a data-parallel wrapper.
@@ -31,20 +33,30 @@ class TrainingCheckpoints:
             ``<name>_released.pt``.
         last: file of the state to resume from.
         rank: number of this process; only process 0 writes.
+        training_only: modules that are trained beside the network but not part of it, such as the heads of a
+            contrastive term, by name; kept in the state to resume from, and as ``<best>_<name>.pt`` beside the best
+            weights, for fine-tuning.
 
     Raises:
         OSError: If a folder cannot be written; better now than after the first epoch.
     """
 
     def __init__(
-        self, network: nn.Module, optimizer: Optimizer, lr_scheduler: LRScheduler, best: str, last: str, rank: int = 0
+        self,
+        network: nn.Module,
+        optimizer: Optimizer,
+        lr_scheduler: LRScheduler,
+        best: str,
+        last: str,
+        rank: int = 0,
+        training_only: Mapping[str, nn.Module] | None = None,
     ) -> None:
-        self.network = network
         self.optimizer = optimizer
         self.lr_scheduler = lr_scheduler
         self.best = Path(best)
         self.last = Path(last)
         self.rank = rank
+        self.modules = {NETWORK: network, **(training_only or {})}
         self.best_score = float("-inf")
         if rank == 0:
             for path in (self.best, self.last):
@@ -75,17 +87,21 @@ class TrainingCheckpoints:
         """Write the network's state dict if the key metric of ``validator`` is higher than ever before."""
         score = float(validator.state.metrics[validator.state.key_metric_name])
         if score > self.best_score:  # never true for NaN
-            keep_released(self.best)
-            with replacing(self.best) as temporary:
-                torch.save(self.network.state_dict(), temporary)
+            for name, module in self.modules.items():
+                path = self.best.with_name(f"{self.best.stem}_{name}.pt") if name != NETWORK else self.best
+                keep_released(path)
+                with replacing(path) as temporary:
+                    torch.save(module.state_dict(), temporary)
             self.best_score = score
             validator.logger.info(f"wrote {self.best}: {validator.state.key_metric_name} {score:.4f}")
 
     def save_last(self, trainer: Trainer) -> None:
         """Write what :meth:`resume` needs."""
+        scaler = getattr(trainer, "scaler", None)  # of the loss, with mixed precision
         state = {
-            "network": self.network.state_dict(),
+            **{name: module.state_dict() for name, module in self.modules.items()},
             "optimizer": self.optimizer.state_dict(),
+            "scaler": {} if scaler is None else scaler.state_dict(),
             "trainer": dict(trainer.state_dict()),
             "best_score": self.best_score,
         }
@@ -107,9 +123,13 @@ class TrainingCheckpoints:
             raise ValueError(f"{self.last} is from epoch {done} of {epochs}: nothing is left to train; raise --epochs")
         rates = self._rates_after(done)
         try:
-            self.network.load_state_dict(state["network"])
+            for name, module in self.modules.items():
+                module.load_state_dict(state[name])
             self.optimizer.load_state_dict(state["optimizer"])
-        except (RuntimeError, ValueError) as error:
+            scaler = getattr(self.trainer, "scaler", None)
+            if scaler is not None and state["scaler"]:
+                scaler.load_state_dict(state["scaler"])
+        except (KeyError, RuntimeError, ValueError) as error:
             raise ValueError(
                 f"{self.last} is of another network or optimizer: resume with the options that training had, or choose "
                 f"another output_dir ({error})"

@@ -11,6 +11,7 @@ from .grids import VOLUME_SUFFIXES, Grid, case_name, describe_difference, dicom_
 
 SECTIONS = ("training", "validation", "test")
 FILE_KEYS = ("image", "label", "centerline", "predicted_centerline", "branches", "heart")  # what in an entry is a path
+FILES_KEY = "views"  # a list of paths: renderings of one anatomy on one grid
 LAYOUT = (
     'it must be a JSON file such as {"training": [{"image": "images/1.nii.gz", "label": "labels/1.nii.gz"}, ...], '
     '"validation": [...], "test": [...]}, with paths relative to the file'
@@ -118,8 +119,17 @@ def _resolve(entry: Any, path: Path, section: str) -> dict[str, Any]:
     for key in FILE_KEYS:
         if isinstance(case.get(key), str):
             case[key] = str((path.parent / case[key]).resolve())
+    if FILES_KEY in case:
+        case[FILES_KEY] = [str((path.parent / view).resolve()) for view in _paths(case[FILES_KEY], path, section)]
     case["case"] = str(entry.get("case", case_name(case["image"])))
     return case
+
+
+def _paths(value: Any, path: Path, section: str) -> list[str]:
+    """Return ``value`` if it is a list of paths."""
+    if not isinstance(value, list) or not all(isinstance(entry, str) for entry in value):
+        raise ValueError(f'"{FILES_KEY}" of an entry of {section!r} in {path} must be a list of paths, got {value!r}')
+    return value
 
 
 def _check_unique(cases: dict[str, list[dict[str, Any]]], path: Path) -> None:
@@ -145,10 +155,11 @@ def _check_files(case: dict[str, Any], path: Path) -> None:
     """Raise unless the entry has a label and all its files exist."""
     if "label" not in case:
         raise ValueError(f'case {case["case"]!r} of {path} has no "label"; add it, or use inference, which needs none')
-    for key in FILE_KEYS:
-        if isinstance(case.get(key), str) and not Path(case[key]).exists():
+    files = [(key, case[key]) for key in FILE_KEYS if isinstance(case.get(key), str)]
+    for key, file in [*files, *((FILES_KEY, view) for view in case.get(FILES_KEY, []))]:
+        if not Path(file).exists():
             raise FileNotFoundError(
-                f"case {case['case']!r} of {path}: there is no {key} {case[key]}; paths are relative to the data list"
+                f"case {case['case']!r} of {path}: there is no {key} {file}; paths are relative to the data list"
             )
 
 

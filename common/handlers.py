@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 import torch
 from ignite.engine import Engine, Events
 from ignite.handlers import ProgressBar
 from monai.data import Dataset
 from monai.engines import IterationEvents
-from monai.handlers import from_engine
 from monai.transforms import Compose
 from monai.utils import set_determinism
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 
@@ -46,16 +48,18 @@ class GradientClipper:
     Args:
         optimizer: whose parameters are looked at.
         max_norm: larger gradients are scaled down to this Euclidean norm; above 0.
+        module: limits only the gradients of this part of what is optimized.
 
     Raises:
         ValueError: If ``max_norm`` is not above 0.
     """
 
-    def __init__(self, optimizer: Optimizer, max_norm: float = 1.0) -> None:
+    def __init__(self, optimizer: Optimizer, max_norm: float = 1.0, module: nn.Module | None = None) -> None:
         if max_norm <= 0:
             raise ValueError(f"max_norm must be above 0, got {max_norm}")
         self.optimizer = optimizer
         self.max_norm = max_norm
+        self.module = module
 
     def attach(self, engine: Engine) -> None:
         """Clip after every backward pass of ``engine``, which must not add up the gradients of several."""
@@ -79,8 +83,9 @@ class GradientClipper:
         scaler = getattr(engine, "scaler", None)
         if scaler is not None:
             scaler.unscale_(self.optimizer)
-        parameters = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
-        torch.nn.utils.clip_grad_norm_(parameters, self.max_norm)
+        optimized = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
+        clipped = optimized if self.module is None else list(self.module.parameters())
+        torch.nn.utils.clip_grad_norm_(clipped, self.max_norm)
 
 
 class TrainingProgress:
@@ -89,10 +94,14 @@ class TrainingProgress:
     def attach(self, engine: Engine) -> None:
         """Show the bar while ``engine`` runs."""
         bar = ProgressBar(persist=True, desc="training", ncols=100)
-        loss = from_engine(["loss"], first=True)
         bar.attach(
             engine,
-            output_transform=lambda output: {"loss": float(loss(output))},
+            output_transform=lambda output: {"loss": _loss_of(output)},
             event_name=Events.ITERATION_COMPLETED,
             closing_event_name=Events.COMPLETED,
         )
+
+
+def _loss_of(output: Sequence[Mapping[str, Tensor]] | Mapping[str, Tensor]) -> float:
+    """Return the loss in the output of a trainer, which is a list of items unless ``decollate`` is false."""
+    return float(output["loss"] if isinstance(output, Mapping) else output[0]["loss"])

@@ -1,15 +1,18 @@
-"""Where the heart lies in a contrast CT, found by its blood pool; and whether there is contrast at all.
+"""Where the heart lies in a CT, with contrast or without; and whether there is contrast at all.
 
-A window over the whole chest costs three times as much as one over the heart, and only the heart has coronaries. What
-tells the heart from everything else that is bright (ribs, vertebrae, lung vessels, spleen) is that its blood is bright
-*and* deep: more than a centimetre from anything darker. That holds for no bone, since a vertebra is a shell around
-marrow between dark discs.
+A window over the whole chest costs three times as much as one over the heart, and only the heart has coronaries.
+
+With contrast, what tells the heart from everything else that is bright (ribs, vertebrae, lung vessels, spleen) is that
+its blood is bright *and* deep: more than a centimetre from anything darker. That holds for no bone, since a vertebra
+is a shell around marrow between dark discs. Without, the heart is the soft tissue between the lungs that is deep: the
+vessels and the fat above it, the gullet and the spine behind it are thin, and beside the liver there is no lung, or
+only one.
 """
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import nibabel
@@ -20,6 +23,7 @@ from monai.transforms import Crop, Cropd, MapTransform
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from .components import label_components, remove_small_components
 from .grids import spacing_mm
 from .loading import file_of
 
@@ -36,11 +40,26 @@ MARGIN_RIGHT_MM, MARGIN_LEFT_MM = 45.0, 25.0
 MARGIN_FRONT_MM, MARGIN_BACK_MM = 40.0, 25.0
 MARGIN_ABOVE_MM, MARGIN_BELOW_MM = 20.0, 30.0
 
+SOFT_HU = (-30.0, 110.0)  # muscle and blood without contrast, half way to fat and to trabecular bone
+LUNG_HU = (-970.0, -400.0)  # air outside the body is darker
+MAX_CALCIUM_ML = 3.0  # a smaller dense component is calcium, a valve or a lead, no bone, and leaves the heart compact
+LUNG_DEPTH_MM = 8.0  # excludes the rim of the body, where skin and air average to lung
+LUNG_GAP_MM = 200.0  # between the lungs, from right to left: an enlarged heart takes 180, the liver 220 and more
+WHOLE_CHEST_MM = 260.0  # a wider field shows lung on both sides of the heart
+CORE_DEPTH_MM = 18.0  # the chambers together; excludes the great vessels
+TISSUE_DEPTH_MM = 12.0  # all chambers, but also the aortic arch and the liver's dome
+MIN_CORE_ML = 5.0  # connected; of 15 in a heart with fatty grooves, 50 in a lean one. Beside the liver all are kept
+MIN_TISSUE_ML = 50.0  # that deep, at the levels of the core; of 100 and more
+NATIVE_MARGINS_MM = (25.0, 20.0, 30.0), (25.0, 20.0, 40.0)  # to the right, front, top; to the left, back, bottom
+MIN_BOX_MM = (150.0, 120.0, 150.0)  # from right to left, front to back, top to bottom, where the field is as large
+
+Box = tuple[slice, slice, slice]
+
 
 class HeartRegion(NamedTuple):
     """A box of voxels that holds the heart, and the median Hounsfield unit of the blood in it."""
 
-    box: tuple[slice, slice, slice]
+    box: Box
     blood_hu: float
 
 
@@ -67,10 +86,48 @@ def locate_heart(volume_hu: NDArray[np.float32], affine: NDArray[np.float64]) ->
     if not HEART_ML[0] <= opened.sum() * edges.prod() / 1000 <= HEART_ML[1]:
         return HeartRegion(_box(np.zeros(3, int), np.array(volume_hu.shape)), blood_hu)
     low, high = _extent_mm(opened, edges)
-    before, after = _margins_mm(affine)
-    first = np.maximum(np.floor((low - before) / spacing), 0).astype(int)
-    last = np.minimum(np.ceil((high + after) / spacing), volume_hu.shape).astype(int)
-    return HeartRegion(_box(first, last), blood_hu)
+    towards = np.array([MARGIN_RIGHT_MM, MARGIN_FRONT_MM, MARGIN_ABOVE_MM])
+    away = np.array([MARGIN_LEFT_MM, MARGIN_BACK_MM, MARGIN_BELOW_MM])
+    before, after = _margins_mm(affine, towards, away)
+    return HeartRegion(_box_of(low - before, high + after, spacing, volume_hu.shape), blood_hu)
+
+
+def locate_native_heart(volume_hu: NDArray[np.float32], affine: NDArray[np.float64]) -> Box | None:
+    """Find the heart in a CT without contrast.
+
+    Args:
+        volume_hu: Hounsfield units, ``(X, Y, Z)``, axes in any order and direction.
+        affine: voxel to RAS in mm, ``(4, 4)``.
+
+    Returns:
+        A box wide enough for all coronary arteries; in a field that holds little more than the heart, most of the
+        volume. None where there is no deep soft tissue between the lungs, or less than a heart has.
+    """
+    spacing = spacing_mm(affine)
+    factors = np.maximum(np.round(COARSE_MM / spacing), 1).astype(int)
+    coarse = _block_mean(volume_hu, factors)
+    edges = factors * spacing
+    world_axes = _orientation(affine)[:, 0]
+    between = _between_lungs(coarse, edges, axis=int(np.argmin(world_axes)))
+    depth = np.where(between, _distance(_soft_tissue(coarse, edges), edges), 0)
+    core = remove_small_components(depth >= CORE_DEPTH_MM, MIN_CORE_ML * 1000 / edges.prod())
+    if not core.any():
+        return None
+    low, high = _reach_mm(core, edges, CORE_DEPTH_MM)
+    # the core says how high and low the heart is; the tissue at these levels how wide, but it goes on far upwards
+    up = int(np.argmax(world_axes))
+    levels = np.arange(coarse.shape[up]) * edges[up]
+    shape = [-1 if axis == up else 1 for axis in range(3)]
+    tissue = (depth >= TISSUE_DEPTH_MM) & ((levels >= low[up]) & (levels < high[up])).reshape(shape)
+    tissue = _connected_to(core, tissue)
+    if tissue.sum() * edges.prod() / 1000 < MIN_TISSUE_ML:
+        return None
+    wide_low, wide_high = _reach_mm(tissue, edges, TISSUE_DEPTH_MM)
+    in_plane = np.arange(3) != up
+    low[in_plane], high[in_plane] = wide_low[in_plane], wide_high[in_plane]
+    before, after = _margins_mm(affine, *np.array(NATIVE_MARGINS_MM))
+    missing = np.maximum(np.array(MIN_BOX_MM)[world_axes] - (high + after - low + before), 0) / 2
+    return _box_of(low - before - missing, high + after + missing, spacing, volume_hu.shape)
 
 
 class CropToHeartd(Cropd):
@@ -82,32 +139,37 @@ class CropToHeartd(Cropd):
 
     Args:
         keys: items to crop, ``(C, X, Y, Z)``.
-        source_key: the CT in Hounsfield units, ``(1, X, Y, Z)``, in which the heart is looked for.
+        source_key: the CT in Hounsfield units, ``(C, X, Y, Z)``, in whose first channel the heart is looked for.
         crop: False keeps the volume whole and only notes the contrast.
+        contrast: whether the model is for scans with contrast or for scans without; the other kind is warned of.
         allow_missing_keys: skip absent keys instead of raising.
     """
 
     def __init__(
-        self, keys: KeysCollection, source_key: str, crop: bool = True, allow_missing_keys: bool = False
+        self,
+        keys: KeysCollection,
+        source_key: str,
+        crop: bool = True,
+        contrast: bool = True,
+        allow_missing_keys: bool = False,
     ) -> None:
         super().__init__(keys, cropper=Crop(), allow_missing_keys=allow_missing_keys)
         self.source_key = source_key
         self.crop = crop
+        self.contrast = contrast
 
     def __call__(self, data: Mapping[Hashable, Any], lazy: bool | None = None) -> dict[Hashable, Any]:
-        """Crop the items; warn where the scan shows no contrast."""
+        """Crop the items; warn where the scan has no contrast, or has it and should not."""
         cropped = dict(data)
         source = cropped[self.source_key]
-        region = locate_heart(source[0].numpy(force=True), source.affine.numpy(force=True))
-        if region is None:
-            warnings.warn(
-                f"{file_of(source, self.source_key)}: there is no contrast-filled heart in this volume (no compact "
-                f"region above {CONTRAST_HU:g} HU). Coronary arteries show only in a contrast CT of the heart: a mask "
-                "of this scan would mean nothing",
-                stacklevel=2,
-            )
-        whole = _box(np.zeros(3, int), np.array(source.shape[1:]))
-        box = region.box if region is not None and self.crop else whole
+        volume_hu, affine = source[0].numpy(force=True), source.affine.numpy(force=True)
+        region = locate_heart(volume_hu, affine)
+        if (region is not None) != self.contrast:
+            warnings.warn(f"{file_of(source, self.source_key)}: {_mismatch(region)}", stacklevel=2)
+        boxes = [region.box] if region is not None else []
+        if self.crop and not self.contrast and (native := locate_native_heart(volume_hu, affine)) is not None:
+            boxes.append(native)  # besides that of the contrast, which a stomach may have too
+        box = _union(boxes) if boxes and self.crop else _box(np.zeros(3, int), np.array(source.shape[1:]))
         for key in self.key_iterator(cropped):
             # a copy, because MONAI's crop is a view that would keep the whole volume in memory
             cropped[key] = self.cropper(cropped[key], slices=box, lazy=lazy).clone()
@@ -148,6 +210,19 @@ class ClearWithoutContrastd(MapTransform):
         return cleared
 
 
+def _mismatch(region: HeartRegion | None) -> str:
+    """Say what it means that a scan has contrast, or none, for a model that is made for the other kind."""
+    if region is None:
+        return (
+            f"there is no contrast-filled heart in this volume (no compact region above {CONTRAST_HU:g} HU). Coronary "
+            "arteries show only in a contrast CT of the heart: a mask of this scan would mean nothing"
+        )
+    return (
+        f"this scan has contrast (a compact region of {region.blood_hu:.0f} HU; blood alone has 30 to 50 HU). The "
+        "model is made for CT without contrast: expect a poor mask, and use one that is made for contrast CT"
+    )
+
+
 def _blood_pool(coarse: NDArray[np.float32], edges: NDArray[np.float64]) -> NDArray[np.bool_] | None:
     """Return the deep voxels of the blood pool, or None where there is none."""
     deep = _distance(coarse > CONTRAST_HU, edges) >= DEPTH_MM
@@ -171,21 +246,85 @@ def _extent_mm(
     return low, high
 
 
-def _margins_mm(affine: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the margins at the first and at the last voxel of each array axis."""
-    towards = np.array([MARGIN_RIGHT_MM, MARGIN_FRONT_MM, MARGIN_ABOVE_MM])  # R, A, S
-    away = np.array([MARGIN_LEFT_MM, MARGIN_BACK_MM, MARGIN_BELOW_MM])
-    orientation = nibabel.io_orientation(affine)  # type: ignore[no-untyped-call]
-    world_axes = orientation[:, 0].astype(int)  # of each array axis
-    runs_towards = orientation[:, 1] > 0
+def _soft_tissue(coarse: NDArray[np.float32], edges: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Return muscle, blood and what calcium they hold."""
+    dense = coarse > SOFT_HU[1]
+    bone = remove_small_components(dense, MAX_CALCIUM_ML * 1000 / float(edges.prod()))
+    return np.asarray((coarse > SOFT_HU[0]) & ~bone)
+
+
+def _between_lungs(coarse: NDArray[np.float32], edges: NDArray[np.float64], axis: int) -> NDArray[np.bool_]:
+    """Return what lies on a line of at most ``LUNG_GAP_MM`` along ``axis`` from one lung to the other.
+
+    In a field that does not show the whole chest there may be lung beyond its ends.
+    """
+    air = (coarse > LUNG_HU[0]) & (coarse < LUNG_HU[1])
+    lung = np.moveaxis(_distance(air, edges) >= LUNG_DEPTH_MM, axis, -1)
+    size = lung.shape[-1]
+    gap = LUNG_GAP_MM / edges[axis]
+    start, end = (-1.0, float(size)) if size * edges[axis] < WHOLE_CHEST_MM else (-np.inf, np.inf)
+    last = np.maximum.accumulate(np.where(lung, np.arange(size), start), axis=-1)
+    following = np.minimum.accumulate(np.where(lung, np.arange(size), end)[..., ::-1], axis=-1)[..., ::-1]
+    return np.moveaxis(following - last - 1 <= gap, -1, axis)
+
+
+def _connected_to(core: NDArray[np.bool_], mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Return the components of ``mask`` that hold voxels of ``core``."""
+    labels, count = label_components(mask)
+    kept = np.bincount(labels[core], minlength=count + 1) > 0
+    kept[0] = False
+    return np.asarray(kept[labels])
+
+
+def _reach_mm(
+    deep: NDArray[np.bool_], edges: NDArray[np.float64], depth_mm: float
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the first and last mm along each axis of the tissue whose deep voxels are given."""
+    points = np.argwhere(deep)
+    return points.min(axis=0) * edges - depth_mm, (points.max(axis=0) + 1) * edges + depth_mm
+
+
+def _margins_mm(
+    affine: NDArray[np.float64], towards: NDArray[np.float64], away: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the margins at the first and at the last voxel of each array axis.
+
+    Args:
+        affine: voxel to RAS.
+        towards: margins in mm to the right, to the front and above.
+        away: margins in mm to the left, to the back and below.
+    """
+    world_axes, direction = _orientation(affine).T
     towards, away = towards[world_axes], away[world_axes]
-    return np.where(runs_towards, away, towards), np.where(runs_towards, towards, away)
+    return np.where(direction > 0, away, towards), np.where(direction > 0, towards, away)
 
 
-def _box(first: NDArray[np.int_], last: NDArray[np.int_]) -> tuple[slice, slice, slice]:
+def _orientation(affine: NDArray[np.float64]) -> NDArray[np.int_]:
+    """Return, for each array axis, the world axis that it follows, and 1 or -1 for its direction; ``(3, 2)``."""
+    orientation = nibabel.io_orientation(affine)  # type: ignore[no-untyped-call]
+    return np.asarray(orientation).astype(int)
+
+
+def _box_of(
+    low: NDArray[np.float64], high: NDArray[np.float64], spacing: NDArray[np.float64], shape: tuple[int, ...]
+) -> Box:
+    """Return the voxels from ``low`` to ``high`` in mm, as far as there are any."""
+    first = np.maximum(np.floor(low / spacing), 0).astype(int)
+    last = np.minimum(np.ceil(high / spacing), shape).astype(int)
+    return _box(first, last)
+
+
+def _box(first: NDArray[np.int_], last: NDArray[np.int_]) -> Box:
     """Return the slices from ``first`` to before ``last``."""
     x, y, z = (slice(int(start), int(stop)) for start, stop in zip(first, last, strict=True))
     return x, y, z
+
+
+def _union(boxes: Sequence[Box]) -> Box:
+    """Return the smallest box that holds all ``boxes``."""
+    first = np.min([[side.start for side in box] for box in boxes], axis=0)
+    last = np.max([[side.stop for side in box] for box in boxes], axis=0)
+    return _box(first, last)
 
 
 def _distance(mask: NDArray[np.bool_], edges: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -82,7 +82,21 @@ def vessel_probability(logits: Tensor) -> Tensor:
     Raises:
         ValueError: If there are more than two channels.
     """
+    return vessel_logit(logits).sigmoid()
+
+
+def vessel_logit(logits: Tensor) -> Tensor:
+    """Logit of the foreground's probability: the softmax of two channels is the sigmoid of their difference.
+
+    Args:
+        logits: ``(B, C, *spatial)``; one channel is returned as it is, of two channel 0 is background.
+
+    Returns:
+        Float32 logits ``(B, 1, *spatial)``.
+
+    Raises:
+        ValueError: If there are more than two channels.
+    """
     if logits.shape[1] > 2:
         raise ValueError(f"logits must have one channel or two (background, vessel), got {tuple(logits.shape)}")
-    difference = logits if logits.shape[1] == 1 else logits[:, 1:] - logits[:, :1]  # softmax of two is a sigmoid
-    return difference.float().sigmoid()
+    return (logits if logits.shape[1] == 1 else logits[:, 1:] - logits[:, :1]).float()

@@ -114,8 +114,9 @@ def paint_plaques(
 ) -> tuple[NDArray[np.float32], NDArray[np.uint8], list[dict[str, Any]]]:
     """A volume with plaques in its vessels, and what was painted.
 
-    Each plaque replaces the vessel by its value with texture; its border is blended in the slice with a Gaussian of
-    1 pixel. Where two overlap, the later one wins.
+    Each plaque replaces the vessel by its value with texture; outwards it fades in the slice, with a Gaussian of
+    1 pixel. Where two overlap, the later one wins. So the vessels of a typical tree with 13 plaques of the preset
+    "reference" have the mean and the deviation of the SynCAS authors' training data.
 
     Args:
         volume_hu: CT, ``(X, Y, Z)``.
@@ -231,6 +232,7 @@ def _blend(volume: NDArray[np.float32], index: NDArray[np.intp], plaque: Plaque,
     inside = np.zeros(high - low, np.float32)
     inside[tuple((index - low).T)] = 1
     in_slice = (_BLEND_PX, _BLEND_PX, 0)
-    share = gaussian_filter(inside, in_slice, mode="nearest")
+    # twice the blurred mask is 1 up to a straight border; the blurred mask itself would dilute plaques of thin vessels
+    share = np.minimum(2 * gaussian_filter(inside, in_slice, mode="nearest"), 1)
     texture = _TEXTURE_GAIN * gaussian_filter(rng.standard_normal(inside.shape, np.float32), in_slice, mode="wrap")
     volume[box] += share * (plaque.hu + plaque.texture_sd_hu * texture - volume[box])

@@ -13,17 +13,20 @@ from scipy.ndimage import gaussian_filter1d, shift
 from ..centerline.branch import Branch
 from ..plaque import Branch as PlaqueBranch
 from ..plaque import Plaque, draw_plaques
-from ..tomography import correlated_noise
+from ..tomography.noise import correlated_noise
 from .canvas import Canvas, ScanGrid
 from .chest import paint_anatomy
 from .heart import HEART_LABELS, Heart
 from .thorax import Thorax
+from .tissues import CONTRAST, Tissues
 from .tree import CoronaryTree
 from .vessels import OSTIUM_MM, lumen_truth, ostium_distance, render_vessels
 
 Range = tuple[float, float]
 
 _MOTION_SHARE = {9: 1.0, 14: 0.8, 10: 0.5, 11: 0.5, 3: 0.7}  # by branch id: the atrioventricular grooves move most
+
+_RECORDED_TISSUES = ("fat", "lung", "liver", "myocardium", "right_heart", "superior_vena_cava", "left_atrium")
 
 
 @dataclass(frozen=True)
@@ -162,7 +165,8 @@ def render_ccta(
         rng: source of textures and noise.
     """
     canvas = Canvas(grid, 50.0)
-    tissue_hu = paint_anatomy(canvas, heart, thorax, (*tree.branches, *tree.veins), protocol.aorta_hu, rng)
+    tissues = Tissues(CONTRAST, rng, {"aorta": protocol.aorta_hu})
+    paint_anatomy(canvas, heart, thorax, (*tree.branches, *tree.veins), tissues)
     paint_coronaries(canvas.image, grid, tree, plaques, protocol, rng)
     branches = coronary_labels(tree.branches, plaques, grid, heart)
     vein_voxels = lumen_truth(tree.veins, (), grid)[0] if tree.veins else np.zeros(0, np.int64)
@@ -173,6 +177,7 @@ def render_ccta(
     spacing = grid.spacing.tolist()
     canvas.image += correlated_noise(grid.shape, spacing, protocol.noise_hu, rng, fwhm_mm=protocol.psf_mm)
     label = (branches > 0).astype(np.uint8)
+    tissue_hu = {name: tissues.hu(name) for name in _RECORDED_TISSUES}
     return Scan(stored_hu(canvas.image), label, branches, canvas.labels, centerlines, tissue_hu)
 
 

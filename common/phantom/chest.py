@@ -1,4 +1,4 @@
-"""Tissue values of a contrast-enhanced chest, painted from the outside in."""
+"""A chest with heart and great vessels, painted from the outside in."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from .canvas import Canvas
 from .heart import HEART_LABELS, Heart
 from .shapes import Array, Tube, smooth_union
 from .thorax import Thorax
+from .tissues import Tissues
 
 FAT_COAT_MM = 1.6
 """Fat between a coronary vessel and the pericardium, at least."""
@@ -26,9 +27,8 @@ def paint_anatomy(
     heart: Heart,
     thorax: Thorax,
     vessels: Sequence[Branch],
-    aorta_hu: float,
-    rng: np.random.Generator,
-) -> dict[str, float]:
+    tissues: Tissues,
+) -> None:
     """Paint chest, heart and great vessels, without the coronary vessels.
 
     Args:
@@ -36,102 +36,75 @@ def paint_anatomy(
         heart: chambers and great vessels.
         thorax: the chest around them.
         vessels: coronary arteries and veins, for which there must be room in the epicardial fat.
-        aorta_hu: value of the blood in the aorta.
-        rng: source of tissue values and textures.
-
-    Returns:
-        The drawn mean values of the tissues, HU.
+        tissues: their values, which are drawn on the way.
     """
     coarse = canvas.grid.coarse_points()
     in_chest = coarse.astype(np.float32)
     in_heart = heart.to_heart(coarse).astype(np.float32)
     pericardium = smooth_union(heart.pericardium(in_heart), _fat_around(vessels, coarse), 6)
-    fat_hu = float(rng.normal(-92, 6))
-    around = _paint_chest(canvas, thorax, in_chest, pericardium, fat_hu, aorta_hu, rng)
-    inside = _paint_heart(canvas, heart, in_heart, pericardium, fat_hu, aorta_hu, rng)
-    return {"fat": fat_hu} | around | inside
+    tissues.hu("fat")  # drawn first
+    _paint_chest(canvas, thorax, in_chest, pericardium, tissues)
+    _paint_heart(canvas, heart, in_heart, pericardium, tissues)
 
 
-def _paint_chest(
-    canvas: Canvas,
-    thorax: Thorax,
-    points: Array,
-    pericardium: Array,
-    fat_hu: float,
-    aorta_hu: float,
-    rng: np.random.Generator,
-) -> dict[str, float]:
-    """Paint lungs, abdomen, mediastinum, bones and the descending aorta; return the drawn mean values."""
+def _paint_chest(canvas: Canvas, thorax: Thorax, points: Array, pericardium: Array, tissues: Tissues) -> None:
+    """Paint lungs, abdomen, mediastinum, bones and the descending aorta."""
     cage = thorax.cage(points)
-    lung_hu = float(rng.normal(-860, 20))
-    lung = _texture(canvas, lung_hu, 35, 1.0, rng)
-    canvas.paint(22 - cage, fat_hu)
+    lung = _tissue(canvas, tissues, "lung", 1.0)
+    canvas.paint(22 - cage, tissues.hu("fat"))
     canvas.paint(45 - cage, -1000.0)
     canvas.paint(cage, lung)
     for vessel in thorax.lung_vessels:
-        canvas.paint(_distance_within(vessel, points, cage < 0), 0.6 * aorta_hu)
+        canvas.paint(_distance_within(vessel, points, cage < 0), tissues.hu("lung_vessels"))
     abdomen = thorax.abdomen(points)
-    liver_hu = float(rng.normal(100, 10))
-    canvas.paint(np.maximum(abdomen, cage), _texture(canvas, liver_hu, 10, 2.0, rng))
+    canvas.paint(np.maximum(abdomen, cage), _tissue(canvas, tissues, "liver", 2.0))
     mediastinum = thorax.mediastinum(points, pericardium)
-    canvas.paint(np.maximum(np.maximum(mediastinum, cage), -abdomen), _texture(canvas, fat_hu, 10, 1.5, rng))
+    mediastinal_fat = _texture(canvas, tissues.hu("fat"), 10, 1.5, tissues.rng)
+    canvas.paint(np.maximum(np.maximum(mediastinum, cage), -abdomen), mediastinal_fat)
     near = np.abs(cage) < 16
     for rib in thorax.ribs:
-        _paint_bone(canvas, _distance_within(rib, points, near), rng)
-    _paint_bone(canvas, thorax.sternum(points), rng)
+        _paint_bone(canvas, _distance_within(rib, points, near), tissues.rng)
+    _paint_bone(canvas, thorax.sternum(points), tissues.rng)
     spine = thorax.vertebrae(points)
-    canvas.paint(spine["disc"], 85.0)
-    _paint_bone(canvas, spine["bone"], rng)
-    canvas.paint(spine["canal"], 30.0)
-    canvas.paint(thorax.oesophagus.distance(points), 42.0)
+    canvas.paint(spine["disc"], tissues.hu("disc"))
+    _paint_bone(canvas, spine["bone"], tissues.rng)
+    canvas.paint(spine["canal"], tissues.hu("spinal_canal"))
+    canvas.paint(thorax.oesophagus.distance(points), tissues.hu("oesophagus"))
     aorta = thorax.descending_aorta.distance(points)
-    canvas.paint(aorta - 1.4, 50.0)
-    canvas.paint(aorta, aorta_hu + float(rng.normal(-10, 8)), HEART_LABELS["aorta"])
-    return {"lung": lung_hu, "liver": liver_hu}
+    canvas.paint(aorta - 1.4, tissues.hu("vessel_wall"))
+    canvas.paint(aorta, tissues.hu("descending_aorta"), HEART_LABELS["aorta"])
 
 
-def _paint_heart(
-    canvas: Canvas,
-    heart: Heart,
-    points: Array,
-    pericardium: Array,
-    fat_hu: float,
-    aorta_hu: float,
-    rng: np.random.Generator,
-) -> dict[str, float]:
-    """Paint the heart in its sac, and the great vessels; return the drawn mean values."""
-    canvas.paint(pericardium, _texture(canvas, fat_hu, 8, 1.5, rng), HEART_LABELS["epicardial_fat"])
-    canvas.paint(np.asarray(np.abs(pericardium) - 0.5, np.float32), 20.0, opacity=0.6)
-    muscle_hu = float(rng.uniform(85, 125))
-    right_hu = aorta_hu * float(rng.uniform(0.35, 0.75))
-    cava_hu = right_hu * float(rng.choice([0.8, 1.6]))
-    left_hu = aorta_hu + float(rng.uniform(0, 30))
-    streaming = _texture(canvas, right_hu, 0.16 * right_hu, 4.0, rng)
+def _paint_heart(canvas: Canvas, heart: Heart, points: Array, pericardium: Array, tissues: Tissues) -> None:
+    """Paint the heart in its sac, and the great vessels."""
+    canvas.paint(pericardium, _tissue(canvas, tissues, "fat", 1.5), HEART_LABELS["epicardial_fat"])
+    canvas.paint(np.asarray(np.abs(pericardium) - 0.5, np.float32), tissues.hu("pericardium"), opacity=0.6)
+    for name in ("myocardium", "right_heart", "superior_vena_cava", "left_atrium"):
+        tissues.hu(name)  # drawn before the textures
+    streaming = _tissue(canvas, tissues, "right_heart", 4.0)
     aorta, trunk = heart.aorta(points), heart.distance("pulmonary_trunk", points)
     branch = heart.distance("right_pulmonary_artery", points)
     veins = [heart.distance(name, points) for name in _VEINS]
-    cavae = [heart.distance(f"{name}_vena_cava", points) for name in ("superior", "inferior")]
-    for vessel in (*veins, *cavae, branch):
-        canvas.paint(vessel - 1.0, 50.0, 0)
+    cavae = {name: heart.distance(name, points) for name in ("superior_vena_cava", "inferior_vena_cava")}
+    for vessel in (*veins, *cavae.values(), branch):
+        canvas.paint(vessel - 1.0, tissues.hu("vessel_wall"), 0)
     for vessel in veins:
-        canvas.paint(vessel, left_hu, HEART_LABELS["pulmonary_veins"])
-    canvas.paint(cavae[0], _texture(canvas, cava_hu, 0.12 * cava_hu, 3.0, rng), HEART_LABELS["vena_cava"])
-    canvas.paint(cavae[1], _texture(canvas, 0.5 * right_hu + 50, 20, 3.0, rng), HEART_LABELS["vena_cava"])
-    canvas.paint(branch, right_hu * 1.02, HEART_LABELS["pulmonary_artery"])
-    canvas.paint(heart.atria(points), 85.0, 0)
-    canvas.paint(heart.ventricles(points), _texture(canvas, muscle_hu, 6, 2.0, rng), HEART_LABELS["myocardium"])
-    canvas.paint(trunk - 1.0, 55.0, 0)
-    canvas.paint(aorta - 1.4, 55.0, 0)
+        canvas.paint(vessel, tissues.hu("left_atrium"), HEART_LABELS["pulmonary_veins"])
+    for name, vessel in cavae.items():
+        canvas.paint(vessel, _tissue(canvas, tissues, name, 3.0), HEART_LABELS["vena_cava"])
+    canvas.paint(branch, tissues.hu("right_pulmonary_artery"), HEART_LABELS["pulmonary_artery"])
+    canvas.paint(heart.atria(points), tissues.hu("atrial_wall"), 0)
+    canvas.paint(heart.ventricles(points), _tissue(canvas, tissues, "myocardium", 2.0), HEART_LABELS["myocardium"])
+    canvas.paint(trunk - 1.0, tissues.hu("aortic_wall"), 0)
+    canvas.paint(aorta - 1.4, tissues.hu("aortic_wall"), 0)
     pools = heart.blood(points)
-    rough = _texture(canvas, 0.0, 0.8, 1.0, rng).ravel()  # trabeculae
+    rough = _texture(canvas, 0.0, 0.8, 1.0, tissues.rng).ravel()  # trabeculae
     canvas.paint(pools["right_atrium"], streaming, HEART_LABELS["right_atrium"])
     canvas.paint(pools["right_ventricle"] + 1.2 * rough, streaming, HEART_LABELS["right_ventricle"])
-    canvas.paint(pools["left_atrium"], left_hu, HEART_LABELS["left_atrium"])
-    left_ventricle = pools["left_ventricle"] + rough
-    canvas.paint(left_ventricle, aorta_hu + float(rng.normal(-5, 10)), HEART_LABELS["left_ventricle"])
-    canvas.paint(trunk, right_hu * 1.05, HEART_LABELS["pulmonary_artery"])
-    canvas.paint(aorta, aorta_hu, HEART_LABELS["aorta"])
-    return {"myocardium": muscle_hu, "right_heart": right_hu, "superior_vena_cava": cava_hu, "left_atrium": left_hu}
+    canvas.paint(pools["left_atrium"], tissues.hu("left_atrium"), HEART_LABELS["left_atrium"])
+    canvas.paint(pools["left_ventricle"] + rough, tissues.hu("left_ventricle"), HEART_LABELS["left_ventricle"])
+    canvas.paint(trunk, tissues.hu("pulmonary_trunk"), HEART_LABELS["pulmonary_artery"])
+    canvas.paint(aorta, tissues.hu("aorta"), HEART_LABELS["aorta"])
 
 
 def _fat_around(vessels: Sequence[Branch], points: NDArray[np.float64]) -> Array:
@@ -159,6 +132,11 @@ def _distance_within(vessel: Tube, points: Array, near: NDArray[np.bool_]) -> Ar
     result = np.full(len(points), 1e3, np.float32)
     result[near] = vessel.distance(points[near])
     return result
+
+
+def _tissue(canvas: Canvas, tissues: Tissues, name: str, sigma: float) -> Array:
+    """Return the textured values of a tissue on the coarse grid; ``sigma`` in coarse steps."""
+    return _texture(canvas, tissues.hu(name), tissues.texture_sd_hu(name), sigma, tissues.rng)
 
 
 def _texture(canvas: Canvas, mean: float, sd: float, sigma: float, rng: np.random.Generator) -> Array:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
@@ -21,6 +23,9 @@ def draw_grid(
     shape: tuple[int, int, int] | None = None,
     spacing: tuple[float, float, float] | None = None,
     orientation: str | None = None,
+    in_plane_mm: tuple[float, float] = (0.33, 0.45),
+    between_mm: Sequence[float] = (0.4, 0.45, 0.5),
+    tilted: bool = True,
 ) -> ScanGrid:
     """Draw the voxel grid of a scan of the heart.
 
@@ -28,19 +33,22 @@ def draw_grid(
         points: centerline points of the coronary arteries in RAS mm, ``(N, 3)``.
         rng: source of all randomness; the same draws are made whatever the other arguments are.
         shape: voxels along the stored axes; None for a field of view that holds the heart.
-        spacing: mm per voxel along the stored axes; None draws 0.33 to 0.45 mm in the slice, 0.4 to 0.5 mm between.
+        spacing: mm per voxel along the stored axes; None draws from ``in_plane_mm`` and ``between_mm``.
         orientation: three letters for the directions of the stored axes; None draws one.
+        in_plane_mm: range of the drawn spacing in the slice.
+        between_mm: drawn distances of the slices.
+        tilted: turn every third scan by a few degrees; otherwise slices are axial.
 
     Returns:
         The grid; a volume smaller than the heart is placed to hold as much of the arteries as possible.
     """
-    in_plane, between = float(np.round(rng.uniform(0.33, 0.45), 3)), float(rng.choice([0.4, 0.45, 0.5]))
+    in_plane, between = float(np.round(rng.uniform(*in_plane_mm), 3)), float(rng.choice(between_mm))
     drawn = str(rng.choice(ORIENTATIONS, p=[0.5, 0.2, 0.2, 0.1]))
     tilt_deg = rng.normal(0, 3, 3) if rng.random() < 0.35 else np.zeros(3)
     jitter = rng.uniform(-4, 4, 3)
     letters = orientation or drawn
     axes = np.stack([_DIRECTIONS[v][1] * np.eye(3)[_DIRECTIONS[v][0]] for v in letters], axis=1)
-    axes = Rotation.from_euler("xyz", tilt_deg, degrees=True).as_matrix() @ axes
+    axes = Rotation.from_euler("xyz", tilt_deg * tilted, degrees=True).as_matrix() @ axes
     world = [_DIRECTIONS[v][0] for v in letters]
     sizes = np.array([(in_plane, in_plane, between)[k] for k in world] if spacing is None else spacing, np.float64)
     turned = points @ axes

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
 import nibabel
 import numpy as np
 
+from ..calcium import CalciumScore
 from ..centerline.branch import BRANCH_LABELS, Branch
 from ..plaque import Plaque
 from .canvas import ScanGrid
@@ -70,6 +71,34 @@ def tree_record(tree: CoronaryTree, plaques: Sequence[Plaque], centerlines: Sequ
         "left_main": tree.left_main,
         "branches": [_branch_record(b, start) for b, start in zip(tree.branches, starts, strict=True)],
         "plaques": [_plaque_record(plaque, centerlines, starts) for plaque in plaques],
+    }
+
+
+def calcium_record(plaques: Sequence[Mapping[str, Any]], scores: Mapping[str, CalciumScore]) -> dict[str, Any]:
+    """Return the calcium of a heart.
+
+    Args:
+        plaques: records of its plaques, each with ``volume_mm3``.
+        scores: scores by the image that they are of.
+    """
+    volume_mm3: dict[str, float] = {}
+    for plaque in plaques:
+        if plaque["calcified"]:
+            name = plaque["name"]
+            volume_mm3[name] = round(volume_mm3.get(name, 0.0) + plaque["volume_mm3"], 3)
+    return {
+        "volume_mm3": round(sum(volume_mm3.values()), 3),
+        "vessels_mm3": volume_mm3,
+        **{image: _score_record(score) for image, score in scores.items()},
+    }
+
+
+def _score_record(score: CalciumScore) -> dict[str, Any]:
+    """Return one calcium score."""
+    return {
+        "agatston": round(score.agatston, 2),
+        "volume_mm3": round(score.volume_mm3, 2),
+        "vessels": {BRANCH_LABELS[label]: round(value, 2) for label, value in score.vessels.items()},
     }
 
 

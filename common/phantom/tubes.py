@@ -98,17 +98,17 @@ def vessel_coordinates(
 def _candidates(branch: Branch, grid: ScanGrid, margin_mm: float) -> NDArray[np.int64]:
     """Return flat indices of voxels in small boxes along the branch, each once."""
     reach = (float(branch.radius_mm.max()) + margin_mm) / grid.spacing
-    shape = np.array(grid.shape)
     index = grid.to_index(branch.points)
-    found = []
+    first = np.clip(np.floor(index.min(axis=0) - reach), 0, grid.shape).astype(int)
+    last = np.clip(np.ceil(index.max(axis=0) + reach) + 1, first, grid.shape).astype(int)
+    near = np.zeros(last - first, bool)  # a box around the branch, in which the small boxes are marked
     for start in range(0, len(index), _CHUNK):
         part = index[start : start + _CHUNK + 1]
-        low = np.maximum(np.floor(part.min(axis=0) - reach), 0).astype(int)
-        high = np.minimum(np.ceil(part.max(axis=0) + reach) + 1, shape).astype(int)
-        if (low < high).all():
-            axes = [np.arange(a, b) for a, b in zip(low, high, strict=True)]
-            found.append(np.ravel_multi_index(np.ix_(*axes), grid.shape).ravel())
-    return np.unique(np.concatenate(found)) if found else np.zeros(0, np.int64)
+        low = np.maximum(np.floor(part.min(axis=0) - reach).astype(int) - first, 0)
+        high = np.maximum(np.ceil(part.max(axis=0) + reach).astype(int) + 1 - first, 0)
+        near[tuple(slice(a, b) for a, b in zip(low, high, strict=True))] = True
+    found = np.nonzero(near)
+    return np.asarray(np.ravel_multi_index(tuple(found[k] + first[k] for k in range(3)), grid.shape), np.int64)
 
 
 def _near(branch: Branch, index: int, flat: NDArray[np.int64], grid: ScanGrid, margin_mm: float) -> TubeVoxels:

@@ -35,11 +35,15 @@ class VesselImage:
         flat: voxels in the raveled volume, ``(N,)``, each once.
         cover: share of what is replaced, in [0, 1].
         hu: mean value of wall, lumen and plaque in the covered share.
+        calcium: share of the voxel that calcified plaque fills, in [0, 1].
+        plaque: index of the calcified plaque that fills most of it, -1 where there is none.
     """
 
     flat: NDArray[np.int64]
     cover: NDArray[np.float64]
     hu: NDArray[np.float64]
+    calcium: NDArray[np.float64]
+    plaque: NDArray[np.int64]
 
 
 def ostium_distance(branches: Sequence[Branch]) -> list[float]:
@@ -78,24 +82,37 @@ def render_vessels(
         shift = np.zeros(3) if motion_mm is None else motion_mm[index]
         reach = WALL_MM + edge + float(np.linalg.norm(shift)) / 2
         voxels = tube_voxels([branch], grid, reach)
-        own = [p for p in plaques if p.branch == index]
+        own = [k for k, p in enumerate(plaques) if p.branch == index]
         phases = np.linspace(-0.5, 0.5, 5) if np.linalg.norm(shift) > 0.05 else np.zeros(1)
-        shares = np.zeros((3, len(voxels.flat)))
+        shares = np.zeros((3 + len(own), len(voxels.flat)))
         for phase in phases:
             moved = (
                 voxels
                 if phase == 0
                 else vessel_coordinates(branch, index, voxels.flat, voxels.position - phase * shift)
             )
-            shares += np.stack(_shares(moved, branch, own, starts[index], grid, wall_hu, rng)) / len(phases)
-        lumen, other, other_hu = shares
+            shares += _shares(moved, branch, [plaques[k] for k in own], starts[index], grid, wall_hu, rng) / len(phases)
+        lumen, other, other_hu = shares[:3]
         value = lumen * hu[index][voxels.point] + other_hu
         cover = lumen + other
-        parts.append((voxels.flat, lumen, cover, value / np.maximum(cover, 1e-6)))
-    flat, lumen, cover, value = (np.concatenate([p[k] for p in parts]) for k in range(4))
+        calcium, plaque = _calcium(shares[3:], own, plaques)
+        parts.append((voxels.flat, lumen, cover, value / np.maximum(cover, 1e-6), calcium, plaque))
+    flat, lumen, cover, value, calcium, plaque = (np.concatenate([p[k] for p in parts]) for k in range(6))
     order = np.lexsort((-cover, -lumen, flat))  # where branches meet, the one that fills the voxel most decides
     keep = order[np.r_[True, np.diff(flat[order]) > 0]] if len(order) else order
-    return VesselImage(flat[keep], cover[keep], value[keep])
+    return VesselImage(flat[keep], cover[keep], value[keep], calcium[keep], plaque[keep])
+
+
+def _calcium(
+    shares: NDArray[np.float64], own: Sequence[int], plaques: Sequence[Plaque]
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Return the share of calcium in every voxel and the plaque with most of it, from the shares of all plaques."""
+    rows = [row for row, k in enumerate(own) if plaques[k].calcified]
+    calcium = shares[rows].sum(axis=0)
+    if not rows:
+        return calcium, np.full(shares.shape[1], -1)
+    owner = np.array(own)[rows][np.argmax(shares[rows], axis=0)]
+    return calcium, np.where(calcium > 0, owner, -1)
 
 
 def _shares(
@@ -106,14 +123,15 @@ def _shares(
     grid: ScanGrid,
     wall_hu: float,
     rng: np.random.Generator,
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Return the shares of lumen and of wall with plaque in every voxel, and the latter times its value."""
+) -> NDArray[np.float64]:
+    """Return what fills every voxel, as rows: lumen, wall with plaque, the latter times its value, each plaque."""
     edge = float(grid.spacing.mean())
     lumen = np.clip(0.5 - (voxels.axis_mm - voxels.radius_mm) / edge, 0, 1)
     outer = np.clip(0.5 - (voxels.axis_mm - voxels.radius_mm - WALL_MM) / edge, 0, 1)
     filled = np.zeros_like(lumen)
     filled_hu = np.zeros_like(lumen)
-    for plaque in plaques:
+    single = np.zeros((len(plaques), len(lumen)))
+    for row, plaque in zip(single, plaques, strict=True):
         near = np.abs(voxels.arc_mm + start_mm - plaque.arc_mm) <= plaque.length_mm / 2 + edge
         at = np.flatnonzero(near & (lumen > 0))
         if len(at):
@@ -121,11 +139,12 @@ def _shares(
             share = np.minimum(share, lumen[at])
             lumen[at] -= share
             filled[at] += share
+            row[at] = share
             filled_hu[at] += share * (plaque.hu + rng.normal(0, plaque.texture_sd_hu, len(at)))
     wall = np.maximum(outer - lumen - filled, 0)
     if branch.parent < 0:
         wall[voxels.arc_mm < OSTIUM_MM] = 0  # the vessel begins inside the aorta and passes through its wall
-    return lumen, wall + filled, wall * wall_hu + filled_hu
+    return np.concatenate([np.stack([lumen, wall + filled, wall * wall_hu + filled_hu]), single])
 
 
 def _plaque_share(
@@ -151,6 +170,13 @@ def lumen_truth(
     Returns:
         Voxels in the raveled volume, each once; label ids of ImageCAS-X; RAS positions in mm.
     """
+    voxels = lumen_voxels(branches, plaques, grid)
+    labels = np.array([b.label for b in branches], np.uint8)
+    return voxels.flat, labels[voxels.branch], voxels.position
+
+
+def lumen_voxels(branches: Sequence[Branch], plaques: Sequence[Plaque], grid: ScanGrid) -> TubeVoxels:
+    """Return the voxels of :func:`lumen_truth`, each once and in order, in the coordinates of their branch."""
     reach = LABEL_REACH * float(grid.spacing.max())
     voxels = tube_voxels(branches, grid, reach)
     starts = np.array(ostium_distance(branches))
@@ -161,6 +187,5 @@ def lumen_truth(
         blocked[own] |= plaque.contains(arc[own], voxels.angle_deg[own], voxels.axis_mm[own] / voxels.radius_mm[own])
     inside = ((voxels.axis_mm <= voxels.radius_mm) & ~blocked) | (voxels.axis_mm <= reach)
     voxels = voxels.subset(inside)
-    flat, first = np.unique(voxels.flat, return_index=True)  # the first entry is that of the parent
-    labels = np.array([b.label for b in branches], np.uint8)
-    return flat, labels[voxels.branch[first]], voxels.position[first]
+    _, first = np.unique(voxels.flat, return_index=True)  # the first entry is that of the parent
+    return voxels.subset(first)

@@ -28,6 +28,12 @@ SMALL = {  # overrides that make a method tiny
         "coarse_patch_size": [16, 16, 16],
         "spacing": [1.5, 1.5, 1.5],
     },
+    "syncas_bundle": {
+        "network_def::width": 2,
+        "patch_size": [32, 32, 32],
+        "spacing": [1.5, 1.5, 1.5],
+        "iterations": 2,
+    },
 }
 NETWORKS = {"network_def": "model.pt", "coarse_network_def": "model_coarse.pt"}
 SHORT = {"epochs": 1, "val_interval": 1, "num_workers": 0}  # overrides that make a training short

@@ -1,6 +1,7 @@
 """Trainings that are interrupted, resumed and judged, on a network of one weight."""
 
 from itertools import chain, repeat
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -18,9 +19,10 @@ from common.handlers import EpochSeeder, TrainingProgress
 class Run:
     """A training with shuffled, randomly scaled data, as the bundles' configs build it."""
 
-    def __init__(self, folder, epochs, validation_scores=(), total_iters=4, rank=0):
+    def __init__(self, folder, epochs, validation_scores=(), total_iters=4, rank=0, heads=None):
         torch.manual_seed(0)
         self.network = nn.Linear(1, 1)
+        self.heads = heads
         data = [{"image": torch.full((1,), i / 4), "label": torch.full((1,), i / 2)} for i in range(8)]
         dataset = Dataset(data, Compose([RandScaleIntensityd(keys="image", factors=0.5, prob=0.9)]))
         optimizer = torch.optim.Adam(self.network.parameters(), lr=0.1)
@@ -43,7 +45,13 @@ class Run:
             key_val_metric={"val_dice": Average(output_transform=lambda _: next(scores))},
         )
         self.checkpoints = TrainingCheckpoints(
-            self.network, optimizer, scheduler, str(folder / "models" / "model.pt"), str(folder / "last.pt"), rank
+            self.network,
+            optimizer,
+            scheduler,
+            str(folder / "models" / "model.pt"),
+            str(folder / "last.pt"),
+            rank,
+            {} if heads is None else {"heads": heads},
         )
         self.checkpoints.attach(self.trainer, self.validator)
 
@@ -69,6 +77,36 @@ def test_a_prolonged_training_follows_the_schedule_of_its_new_length(tmp_path):
     assert longer.checkpoints.optimizer.param_groups[0]["lr"] == pytest.approx(0.1 * 2 / 4)
     longer.trainer.run()
     assert longer.checkpoints.optimizer.param_groups[0]["lr"] == 0
+
+
+def test_what_is_trained_beside_the_network_is_resumed_and_kept_beside_the_best_weights(tmp_path):
+    heads = nn.Linear(2, 2)
+    run = Run(tmp_path, epochs=1, validation_scores=[0.5], heads=heads)
+    run.trainer.run()
+    run.validator.run()
+    again = Run(tmp_path, epochs=2, heads=nn.Linear(2, 2))
+    again.checkpoints.resume()
+    assert torch.equal(again.heads.weight, heads.weight)
+    assert torch.equal(torch.load(tmp_path / "models" / "model_heads.pt")["weight"], heads.weight)
+    assert set(torch.load(tmp_path / "models" / "model.pt")) == {"weight", "bias"}
+
+
+def test_the_state_of_a_training_without_heads_is_refused_by_one_with_them(tmp_path):
+    Run(tmp_path, epochs=1).trainer.run()
+    with pytest.raises(ValueError, match="another network or optimizer"):
+        Run(tmp_path, epochs=2, heads=nn.Linear(2, 2)).checkpoints.resume()
+
+
+def test_the_loss_scale_of_mixed_precision_is_resumed(tmp_path):
+    run = Run(tmp_path, epochs=1)
+    run.trainer.run()
+    run.trainer.scaler = SimpleNamespace(state_dict=lambda: {"scale": 512.0})
+    run.checkpoints.save_last(run.trainer)
+    again = Run(tmp_path, epochs=2)
+    loaded = []
+    again.trainer.scaler = SimpleNamespace(load_state_dict=loaded.append)
+    again.checkpoints.resume()
+    assert loaded == [{"scale": 512.0}]
 
 
 def test_without_the_seeds_of_each_epoch_it_would_not(tmp_path, monkeypatch):
@@ -140,7 +178,7 @@ def test_nothing_to_resume_is_an_error(tmp_path):
 def test_the_state_of_another_network_is_refused(tmp_path):
     Run(tmp_path, epochs=1).trainer.run()
     other = Run(tmp_path, epochs=2)
-    other.checkpoints.network = nn.Linear(2, 1)
+    other.checkpoints.modules["network"] = nn.Linear(2, 1)
     with pytest.raises(ValueError, match=r"last.pt is of another network or optimizer: resume with the options"):
         other.checkpoints.resume()
 

@@ -48,9 +48,9 @@ def test_a_section_gives_whole_paths_and_case_names(data_list, tmp_path):
 
 
 def test_what_else_an_entry_says_is_kept(data_list):
-    file = data_list(validation=[entry("c", case="patient 3", dominance="right", views=[1, 2])])
+    file = data_list(validation=[entry("c", case="patient 3", dominance="right", phases=[1, 2])])
     case = load_data_list(file, "validation")[0]
-    assert (case["case"], case["dominance"], case["views"]) == ("patient 3", "right", [1, 2])
+    assert (case["case"], case["dominance"], case["phases"]) == ("patient 3", "right", [1, 2])
 
 
 def test_an_absent_list_says_how_one_looks(tmp_path):
@@ -176,3 +176,22 @@ def test_a_training_set_points_to_its_images(data_list, tmp_path):
 def test_a_dicom_folder_is_a_case(real_data, source):
     cases = list_images(real_data / "ct_noncontrast" / source)
     assert [case["case"] for case in cases] == ["A0002_8mm_B40f"]
+
+
+def test_the_views_of_a_case_become_whole_paths(data_list):
+    views = [entry("c")["image"], entry("a")["image"]]
+    file = data_list(validation=[entry("c", views=views)])
+    (case,) = load_data_list(file, "validation")
+    assert case["views"] == [str(file.parent / view) for view in views]
+
+
+def test_an_absent_view_is_named(data_list):
+    file = data_list(validation=[entry("c", views=["images/gone.nii.gz"])])
+    with pytest.raises(FileNotFoundError, match=r"no views .*gone"):
+        load_data_list(file, "validation")
+
+
+@pytest.mark.parametrize("views", ["images/c.nii.gz", [1]])
+def test_views_that_are_no_list_of_paths_are_refused(data_list, views):
+    with pytest.raises(ValueError, match="must be a list of paths"):
+        load_data_list(data_list(validation=[entry("c", views=views)]), "validation")

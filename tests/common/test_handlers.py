@@ -50,6 +50,15 @@ def test_a_small_gradient_stays(weights):
     torch.testing.assert_close(gradient, torch.tensor([3.0, 4.0]))
 
 
+def test_of_two_modules_only_the_named_one_is_clipped(weights):
+    other = torch.nn.Linear(1, 1)
+    other.weight.grad, other.bias.grad = torch.full((1, 1), 3.0), torch.full((1,), 4.0)
+    optimizer = torch.optim.SGD([weights, *other.parameters()], 0.1)
+    gradient = backward(weights, GradientClipper(optimizer, max_norm=1.0, module=other))
+    torch.testing.assert_close(gradient, torch.tensor([3.0, 4.0]))
+    assert other.weight.grad.item() == pytest.approx(0.6, abs=1e-4)
+
+
 def test_a_norm_of_zero_is_refused(weights):
     with pytest.raises(ValueError, match="max_norm must be above 0, got 0"):
         GradientClipper(torch.optim.SGD([weights], 0.1), max_norm=0)

@@ -1,0 +1,1 @@
+"""SynCAS: coronary arteries in non-contrast CT, learned from synthetic scans."""
