@@ -6,6 +6,7 @@ RUN := $(CURDIR)/.venv/bin/python -W ignore::FutureWarning -W ignore::Deprecatio
 BUNDLE ?= casnet_bundle
 CASES ?= 2
 SEED ?= 90000# no training has used it
+PHANTOM := $(if $(filter syncas_bundle,$(BUNDLE)),--modality ncct,--shape 256,256,224 --spacing 0.45)
 
 .PHONY: demo test check bench
 ifdef IMAGE
@@ -14,7 +15,7 @@ demo: .venv/ready
 	$(RUN) -m common preview "$(IMAGE)" demo/masks demo
 else
 demo: .venv/ready
-	$(RUN) -m common phantom demo/data --cases $(CASES) --seed $(SEED) --shape 256,256,224 --spacing 0.45 --validation 0 --test 1 --workers 2
+	$(RUN) -m common phantom demo/data --cases $(CASES) --seed $(SEED) $(PHANTOM) --validation 0 --test 1 --workers 2
 	cd bundles/$(BUNDLE) && $(RUN) -m monai.bundle run --config_file configs/inference.yaml --dataset_dir $(CURDIR)/demo/data/images --output_dir $(CURDIR)/demo/masks --overlap 0.25
 	$(RUN) -m common evaluate demo/masks demo/data/labels demo && mv demo/summary.json demo/metrics.json
 	$(RUN) -m common preview demo/data/images demo/masks demo --label demo/data/labels

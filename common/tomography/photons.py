@@ -14,7 +14,7 @@ def poisson_counts(mean: NDArray[np.float64], rng: np.random.Generator) -> NDArr
 
     ``Generator.poisson`` rejects candidates, so that a rounding error in one mean can shift the random stream of all
     that follow. Here an error in a mean changes that one count, if any, by 1: sinograms that are equal up to rounding,
-    as those of a CPU and a GPU are, get equal noise. It is also 2 times faster.
+    as those of a CPU and a GPU are, get equal noise. It takes the same time.
 
     Args:
         mean: expected counts, at least 0, any shape.

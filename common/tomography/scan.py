@@ -40,7 +40,13 @@ def simulate_scan(
     empty space, where the edge of a slice full of tissue would leave streaks.
 
     ``mode="fast"`` draws the noise without projecting the slice: the image is blurred as the scan would blur it, and
-    the noise has the power spectrum of filtered back-projection and the local variance that the scan would have.
+    the noise has the power spectrum of filtered back-projection and the local variance that the scan would have. It
+    lacks the streaks that 180 views leave at sharp edges. Measured against "exact" on a thorax of 512 x 512 pixels:
+    mean image 1.9 HU RMS apart (0.6 in the heart), standard deviation of the noise within 2 %, its power within 10 %
+    between 0.025 and 0.3 cycles per pixel and up to 20 % too low below; 3 times faster.
+
+    ``region`` spares a third of the time where the box is 330 pixels wide. The noise in the box has the variance of
+    rays through the whole slice; its grain is not continued across the faces of the box.
 
     Args:
         volume_hu: ``(X, Y, Z)`` in Hounsfield units, slices along Z.
@@ -105,7 +111,7 @@ def _checked_counts(
     if volume_hu.ndim != 3 or 0 in volume_hu.shape:
         raise ValueError(f"volume_hu must have axes (X, Y, Z) with at least one slice, got shape {volume_hu.shape}")
     depth, photons = volume_hu.shape[2], np.asarray(counts, np.float64)
-    if photons.shape != (depth,) or not (photons > 0).all():
+    if photons.shape != (depth,) or not (np.isfinite(photons) & (photons > 0)).all():
         raise ValueError(f"counts must be {depth} positive numbers, one for each slice, got shape {photons.shape}")
     if len(rngs) != depth:
         raise ValueError(f"rngs must be {depth} generators, one for each slice, got {len(rngs)}")

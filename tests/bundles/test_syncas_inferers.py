@@ -187,10 +187,10 @@ def test_a_single_slice_is_refused():
 
 
 def test_outside_the_heart_box_there_is_no_vessel():
-    volume = np.full((120, 100, 100), -1000, np.float32)  # 360 x 300 x 300 mm
-    volume[10:110, 10:90] = 40
-    volume[20:100, 20:80] = -850
-    volume[45:78, 40:70, 35:70] = 40  # 99 x 90 x 105 mm: the heart
-    probability = segmented(volume, np.diag([3.0, 3, 3, 1]))[0]
-    assert (probability[50:73, 45:65, 40:65] > 0.25).all()
-    assert probability[12:18, 30:60].max() < 1e-6  # the wall of the chest is as bright as the heart
+    volume = np.full((60, 50, 50), -1000, np.float32)  # 360 x 300 x 300 mm
+    volume[5:55, 5:45] = 40
+    volume[10:50, 10:40] = -850
+    volume[22:39, 20:35, 17:35] = 40  # 102 x 90 x 108 mm: the heart
+    probability = segmented(volume, np.diag([6.0, 6, 6, 1]))[0]
+    assert (probability[25:36, 23:32, 20:32] > 0.25).all()
+    assert probability[6:9, 15:30].max() < 1e-6  # the wall of the chest is as bright as the heart

@@ -13,8 +13,8 @@ from common.grids import spacing_mm
 from common.heart_box import CropToHeartd, locate_native_heart
 from common.loading import LoadVolumed
 
-SPACING = np.array([3.0, 3.0, 4.0])
-SHAPE = (120, 96, 84)  # 360 x 288 x 336 mm: chest and upper abdomen
+SPACING = np.array([4.0, 4.0, 5.0])
+SHAPE = (90, 72, 67)  # 360 x 288 x 336 mm: chest and upper abdomen
 AFFINE = np.diag([*SPACING, 1.0])  # RAS; the world begins at the first voxel
 LEFT_VENTRICLE, RIGHT_HEART = (160.0, 165.0, 190.0), (200.0, 180.0, 195.0)  # mm
 
@@ -95,7 +95,7 @@ def test_calcium_and_leads_leave_the_heart_compact(native):
 
 def test_thick_slices_are_enough(native):
     volume, heart = (array[..., ::2] for array in native)
-    box = locate_native_heart(volume, np.diag([3.0, 3, 8, 1]))
+    box = locate_native_heart(volume, np.diag([4.0, 4, 10, 1]))
     assert inside(box, heart)
     assert share(box, volume.shape) < 0.4
 
@@ -115,7 +115,7 @@ def test_in_a_small_field_that_shows_liver_the_heart_stays_whole(native, margin_
 def test_one_lung_filled_with_fluid_cuts_no_heart(native):
     volume, heart = native
     fluid = volume.copy()
-    left_half = fluid[:60]
+    left_half = fluid[:45]
     left_half[left_half < -700] = 10
     box = locate_native_heart(fluid, AFFINE)
     assert box is None or inside(box, heart)
@@ -127,7 +127,7 @@ def test_an_even_volume_without_soft_tissue_has_no_heart(value):
 
 
 def test_a_belly_has_no_heart(native):
-    assert locate_native_heart(native[0][..., :15], AFFINE) is None
+    assert locate_native_heart(native[0][..., :12], AFFINE) is None
 
 
 @pytest.mark.parametrize("value", [0.0, 50.0])

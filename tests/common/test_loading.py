@@ -170,6 +170,17 @@ def test_thick_slices_are_warned_of_and_thin_ones_not(volume):
         CheckVolumed("image")({"image": volume})
 
 
+def test_a_model_for_thick_slices_warns_of_thicker_ones_and_says_what_is_lost(volume):
+    check = CheckVolumed("image", thick_slice_mm=5.0)
+    volume.affine = torch.diag(torch.tensor([0.4, 0.4, 3.0, 1.0]))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        check({"image": volume})
+    volume.affine = torch.diag(torch.tensor([0.4, 0.4, 8.0, 1.0]))
+    with pytest.warns(UserWarning, match=r"In slices of 8 mm, vessels under 3\.0 mm cannot be seen.*below 5 mm"):
+        check({"image": volume})
+
+
 def test_an_item_without_file_is_named_by_its_key():
     with pytest.raises(ValueError, match="item 'image': every voxel is 0"):
         CheckVolumed("image")({"image": torch.zeros(1, 4, 4, 4)})

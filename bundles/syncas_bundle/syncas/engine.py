@@ -16,15 +16,15 @@ from monai.data import MetaTensor
 from numpy.typing import NDArray
 
 from .common.tomography.scan import simulate_scan
-from .engine_plaques import PlaquePainter
-from .repainting import add_texture, draw_paints, painted_regions, repaint, structure_table
+from .engine_plaques import PlaqueLayer, PlaquePainter
+from .repainting import Paint, add_texture, draw_paints, painted_regions, repaint, structure_table
 from .resampling import TOLERANCE, ResampleSlicesd
 from .structures import AORTA_IDS, CORONARY_ID, present_ids
 
 ENGINE_VERSION = 1
 """Rises when the same seed gives other volumes."""
 
-PHOTONS = {"reference": (1.0e4, 1.0e5), "beer_lambert": (1.0e5, 1.0e6)}
+PHOTONS = {"reference": (1.0e4, 1.0e5), "beer_lambert": (2.0e4, 2.0e5)}  # the latter: ours, 5 to 25 HU
 _MARGIN_PX = 32  # around the structures, where only their region is projected
 _MAX_ASPECT = 1.01
 _AIR_HU = -1024.0  # what lies below is the padding of a scanner, whose edge would draw streaks
@@ -160,7 +160,7 @@ class Engine:
                 "the slices as they are"
             )
         self._spacing = spacing
-        self._ccta_hu = np.maximum(ccta_hu, np.float32(_AIR_HU))
+        self._ccta_hu = ccta_hu
         self._table = structure_table(self.settings.dilate_px, self.settings.coronary_last)
         self._regions = painted_regions(ids, self._table)
         self._painted_ids = present_ids(self._regions)
@@ -191,17 +191,10 @@ class Engine:
         sequence = np.random.SeedSequence([seed, zlib.crc32(case.encode()), number])
         structures, plaques, *slices = map(np.random.default_rng, sequence.spawn(2 + depth))
         paints = draw_paints(structures, self._table, self.settings.shift_probability, self.settings.shift_hu)
-        painted = repaint(self._ccta_hu, self._regions, paints)
+        layer = self._draw_plaques(plaques, paints)
         before_scan = self.settings.plaque_stage == "pre"
-        layer = None
-        if self._painter is not None:
-            vessel_hu = next(paint.hu for paint in paints if paint.structure.id == CORONARY_ID)
-            surroundings_hu = vessel_hu if before_scan else None
-            layer = self._painter.draw(plaques, self.settings.plaque_count, surroundings_hu, self._slab)
-        if layer is not None and before_scan:
-            layer.lay_on(painted)
         photons = np.array([self._draw_photons(rng) for rng in slices])
-        image = self._scan(self._thick(painted, "image"), photons, slices, workers, device)
+        image = self._scan(self._paint(paints, layer if before_scan else None), photons, slices, workers, device)
         kinds = np.zeros(self.structures.shape, np.uint8)
         if layer is not None:
             layer = layer.resampled(self._thick)
@@ -215,6 +208,22 @@ class Engine:
             "plaques": [] if layer is None else layer.table,
         }
         return View(as_int16(image), kinds, record)
+
+    def _draw_plaques(self, rng: np.random.Generator, paints: list[Paint]) -> PlaqueLayer | None:
+        """Draw the plaques of a view, on the grid of the CCTA."""
+        if self._painter is None:
+            return None
+        vessel_hu = next(paint.hu for paint in paints if paint.structure.id == CORONARY_ID)
+        surroundings_hu = vessel_hu if self.settings.plaque_stage == "pre" else None
+        return self._painter.draw(rng, self.settings.plaque_count, surroundings_hu, self._slab)
+
+    def _paint(self, paints: list[Paint], layer: PlaqueLayer | None) -> NDArray[np.float32]:
+        """Return the volume that the scanner sees, on the grid of the views."""
+        painted = repaint(self._ccta_hu, self._regions, paints)
+        np.maximum(painted, _AIR_HU, out=painted)
+        if layer is not None:
+            layer.lay_on(painted)
+        return self._thick(painted, "image")
 
     def _draw_photons(self, rng: np.random.Generator) -> float:
         """Draw the photons of a ray of one slice."""
@@ -272,4 +281,7 @@ class Engine:
 def as_int16(volume: NDArray[np.floating]) -> NDArray[np.int16]:
     """Round to the nearest integer; what int16 cannot hold becomes its smallest or greatest value."""
     limits = np.iinfo(np.int16)
-    return np.clip(np.rint(volume), limits.min, limits.max).astype(np.int16)
+    rounded = np.empty_like(volume, np.int16)
+    for z in range(volume.shape[-1]):  # slice by slice: copies of the volume would take more memory than the scan
+        rounded[..., z] = np.clip(np.rint(volume[..., z]), limits.min, limits.max)
+    return rounded

@@ -181,15 +181,16 @@ def render_case(job: Job) -> list[str]:
     spacing = np.linalg.norm(engine.affine[:3, :3], axis=0).tolist()
     with replacing(job.picture_path) as temporary:
         Image.fromarray(montage(shown, engine.label, spacing, job.source.case)).save(temporary)
+    missing = missing_structures(present_ids(volumes.ids))
     record = {
         "request": job.request,
         "grid": {"frame": "RAS", "shape": engine.label.shape, "spacing": spacing, "affine": engine.affine.tolist()},
-        "missing_structures": missing_structures(present_ids(volumes.ids)),
+        "missing_structures": missing,
         "contrast_ct": before.measure(volumes.ccta_hu),
         "views": views,
     }
     _write_json(job.record_path, record)
-    return list(record["missing_structures"])
+    return missing
 
 
 def _run(jobs: list[Job], workers: int) -> dict[str, str]:

@@ -81,7 +81,8 @@ def read_case(files: Mapping[str, str]) -> CaseVolumes:
         ids = _read_masks(source, files["image"], grid) if source.is_dir() else _read_map(source, files["image"], grid)
         chambers = _read_map(files["chambers"], files["image"], grid) if "chambers" in files else None
     else:
-        ids, chambers = ids_of_phantom(_read_map(files["heart"], files["image"], grid)), None
+        ids = ids_of_phantom(_read_map(files["heart"], files["image"], grid)).astype(np.int16)
+        chambers = None
     try:
         merged = merge_structures(ids, coronary, ccta_hu, spacing_mm(affine).tolist(), chambers)
     except ValueError as error:
