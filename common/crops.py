@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
 from copy import deepcopy
-from math import ceil
 
 import numpy as np
 from monai.config import KeysCollection
@@ -22,17 +21,19 @@ class RandCropAlongVesseld(Randomizable, MapTransform, MultiSampleTrait):
 
     MONAI's ``RandCropByPosNegLabeld`` draws the kind of each patch by chance, lists the background voxels of the whole
     volume on each call (0.3 s for 360 x 360 x 275) and puts the chosen voxel in the middle of the patch. Here the share
-    holds in every call, only the vessel voxels are listed, and the vessel lies anywhere in the middle half of a patch.
+    holds in every call, up to a part of a patch, only the vessel voxels are listed, and the vessel lies anywhere in the
+    middle half of a patch.
 
     A volume that is smaller than a patch is padded, never stretched. A label without vessel gives patches at random
     places: such a case is legitimate, and a wrongly empty one is refused by ``CheckLabeld``.
 
     Args:
         keys: items to crop, ``(C, *spatial)`` each, all of one spatial shape.
-        label_key: item that holds the vessel mask, ``(1, *spatial)``; nonzero is vessel.
+        label_key: item that holds the vessel mask, ``(1, *spatial)``; above 0 is vessel.
         patch_size: patch edges in voxels, one for each spatial axis.
         num_samples: patches to cut from one volume.
-        vessel_fraction: share of the patches that hold vessel, in [0, 1]; rounded up to whole patches.
+        vessel_fraction: share of the patches that hold vessel, in [0, 1]; where it is no whole number of patches, the
+            rest is a chance.
         pad_value: what stands outside a volume smaller than a patch, one for all keys or one each.
         allow_missing_keys: skip absent keys instead of raising.
 
@@ -60,7 +61,7 @@ class RandCropAlongVesseld(Randomizable, MapTransform, MultiSampleTrait):
         self.label_key = label_key
         self.patch_size = np.asarray(patch_size, dtype=int)
         self.num_samples = num_samples
-        self.vessel_samples = ceil(num_samples * vessel_fraction)
+        self.vessel_samples = num_samples * vessel_fraction
         self.pads = [SpatialPad(patch_size, value=value) for value in ensure_tuple_rep(pad_value, len(self.keys))]
         self._starts: NDArray[np.int_] = np.zeros((num_samples, len(patch_size)), dtype=int)
 
@@ -68,14 +69,17 @@ class RandCropAlongVesseld(Randomizable, MapTransform, MultiSampleTrait):
         """Draw the patch corners from ``label``, ``(1, *spatial)``: first those on vessel, then the others."""
         shape = np.asarray(label.shape[1:])
         last = np.maximum(shape - self.patch_size, 0)  # the last corner whose patch lies inside
-        vessel = np.flatnonzero(np.ascontiguousarray(label[0].numpy(force=True) != 0))
+        vessel = np.flatnonzero(np.ascontiguousarray(label[0].numpy(force=True) > 0))
         starts = self.R.randint(last + 1, size=(self.num_samples, len(shape)))
+        count, chance = int(self.vessel_samples), self.vessel_samples % 1
+        if chance:  # no draw where the share is whole
+            count += int(self.R.rand() < chance)
         if len(vessel):
-            chosen = vessel[self.R.randint(len(vessel), size=self.vessel_samples)]
+            chosen = vessel[self.R.randint(len(vessel), size=count)]
             points = np.stack(np.unravel_index(chosen, tuple(shape)), axis=1)
             quarter = self.patch_size // 4  # keeps the point in the middle half, unless the border forbids it
             jitter = self.R.randint(-quarter, quarter + 1, size=points.shape)
-            starts[: self.vessel_samples] = np.clip(points - self.patch_size // 2 + jitter, 0, last)
+            starts[:count] = np.clip(points - self.patch_size // 2 + jitter, 0, last)
         self._starts = starts
 
     def __call__(self, data: Mapping[Hashable, Tensor]) -> list[dict[Hashable, Tensor]]:

@@ -40,6 +40,8 @@ class EpochSeeder:
         set_determinism(seed=seed, use_deterministic_algorithms=None)
         if isinstance(self.dataset.transform, Compose):
             self.dataset.transform.set_random_state(seed=seed)
+        if engine.state.dataloader is not None:  # else an epoch of a fixed length goes on amid the last one's pass
+            engine.set_data(engine.state.dataloader)
 
 
 class GradientClipper:

@@ -28,6 +28,7 @@ from .grids import spacing_mm
 from .loading import file_of
 
 CONTRAST_HU = 150.0  # blood has 30-50 HU without contrast, 250-600 in a coronary CTA, below 150 in a late phase
+SHIFTED_HU = 260.0  # a synthetic scan without contrast may have one chamber of up to 250 HU; more is contrast
 MYOCARDIUM_HU = 100.0  # with contrast; the border of the blood pool lies halfway to it
 COARSE_MM = 3.0  # voxel edge for the search: averages noise, ribs and vessels away
 DEPTH_MM = 10.0  # from the border of the blood pool to what counts as deep; excludes ribs, vertebrae, lung vessels
@@ -164,11 +165,12 @@ class CropToHeartd(Cropd):
         source = cropped[self.source_key]
         volume_hu, affine = source[0].numpy(force=True), source.affine.numpy(force=True)
         region = locate_heart(volume_hu, affine)
-        if (region is not None) != self.contrast:
+        if (region is None) if self.contrast else (region is not None and region.blood_hu > SHIFTED_HU):
             warnings.warn(f"{file_of(source, self.source_key)}: {_mismatch(region)}", stacklevel=2)
         boxes = [region.box] if region is not None else []
-        if self.crop and not self.contrast and (native := locate_native_heart(volume_hu, affine)) is not None:
-            boxes.append(native)  # besides that of the contrast, which a stomach may have too
+        if self.crop and not self.contrast:
+            native = locate_native_heart(volume_hu, affine)
+            boxes = [] if native is None else [*boxes, native]  # contrast may be in a stomach, or in one chamber only
         box = _union(boxes) if boxes and self.crop else _box(np.zeros(3, int), np.array(source.shape[1:]))
         for key in self.key_iterator(cropped):
             # a copy, because MONAI's crop is a view that would keep the whole volume in memory

@@ -213,7 +213,7 @@ def test_every_parameter_learns_from_the_loss():
 
 def perfect(branches, confidence=20.0):
     logits = torch.cat([branches <= 0, branches > 0], dim=1) * confidence
-    return TwoViews((logits, logits), (torch.zeros(()),))
+    return TwoViews((logits, logits), (torch.zeros(()),), (0,))
 
 
 def test_the_loss_of_a_perfect_segmentation_is_zero():
@@ -230,18 +230,20 @@ def test_the_loss_is_the_sum_of_its_logged_terms():
     branches = labels(30)[None]
     views = TwoViews(
         (torch.randn(1, 2, 20, 20, 1), torch.randn(1, 2, 20, 20, 1)),
-        (torch.tensor(2.0, requires_grad=True), torch.tensor(3.0, requires_grad=True), torch.zeros(())),
+        (torch.tensor(2.0), torch.tensor(3.0), torch.zeros(())),
+        (1, 1, 0),
     )
     loss = SynCASLoss(contrast_weight=0.1)
     value = loss(views, branches)
     terms = loss.terms
-    assert set(terms) == {"dice", "cross_entropy", "contrast_0", "contrast_1"}  # the last map was skipped
+    assert {name for name in terms if "contrast" in name} == {"contrast_0", "contrast_1"}
+    assert [terms[f"skipped_{i}"] for i in range(3)] == [0, 0, 1]
     assert value.item() == pytest.approx(terms["dice"] + terms["cross_entropy"] + 0.5, abs=1e-5)
 
 
 def test_without_information_dice_is_missed_and_the_entropy_is_that_of_a_coin():
     loss = SynCASLoss()
-    loss(TwoViews((torch.zeros(1, 2, 20, 20, 1),) * 2, (torch.zeros(()),)), labels(1)[None])
+    loss(TwoViews((torch.zeros(1, 2, 20, 20, 1),) * 2, (torch.zeros(()),), (0,)), labels(1)[None])
     assert loss.terms["cross_entropy"] == pytest.approx(math.log(2))
     assert loss.terms["dice"] > 0.99
 
@@ -263,14 +265,39 @@ def test_late_anchors_have_twice_the_negatives():
     assert model(*views).contrasts[0] > early + 0.3  # of about ln 2
 
 
-def test_terms_are_averaged_over_an_epoch_and_skipped_maps_counted():
+def test_terms_are_averaged_over_an_epoch_each_over_the_iterations_that_had_it():
     loss = SimpleNamespace(terms={})
-    handler = LossTerms(loss, maps=2)
 
     def iteration(_engine, value):
-        loss.terms = {"dice": value} | ({"contrast_0": 1.0} if value > 1 else {})
+        loss.terms = {"dice": value, "skipped_0": float(value < 1)} | ({"contrast_0": value} if value > 1 else {})
 
     engine = Engine(iteration)
-    handler.attach(engine)
+    LossTerms(loss).attach(engine)
     engine.run([0.0, 2.0, 4.0, 6.0], max_epochs=1)
-    assert engine.state.metrics == {"dice": 3.0, "contrast_0": 1.0, "skipped_0": 0.25, "skipped_1": 1.0}
+    assert engine.state.metrics == {"dice": 3.0, "contrast_0": 4.0, "skipped_0": 0.25}
+
+
+def test_skipped_elements_are_counted_one_by_one():
+    views, branches = batch(labels(30), labels(9))
+    loss = SynCASLoss()
+    loss(model_of()(views, branches), branches)
+    assert loss.terms["skipped_0"] == 0.5
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"num_anchors": 0}, "num_anchors"),
+        ({"label_resize": "mean"}, "label_resize"),
+        ({"pseudo_mode": "both"}, "pseudo_mode"),
+        ({"temperature": 0.0}, "temperature"),
+    ],
+)
+def test_a_model_refuses_options_before_it_sees_a_patch(options, message):
+    with pytest.raises(ValueError, match=message):
+        ContrastiveModel(Echo(), ProjectionHeads((4,)), **options)
+
+
+def test_a_negative_weight_of_the_contrast_is_refused():
+    with pytest.raises(ValueError, match="contrast_weight must be at least 0"):
+        SynCASLoss(contrast_weight=-0.1)

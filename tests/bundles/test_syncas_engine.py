@@ -49,7 +49,7 @@ def engine(volumes=None, affine=AFFINE, **settings):
     return Engine(ccta_hu, ids, affine, EngineSettings(**settings))
 
 
-PLAIN = {"shift_probability": 0.0, "plaque_preset": None}
+PLAIN = {"shift_probability": 0.0, "plaque_preset": "none"}
 
 
 def test_a_voxel_grows_to_thirteen_in_its_slice_and_none_elsewhere():
@@ -242,7 +242,9 @@ def test_thinner_slices_than_those_of_the_ct_are_refused():
     [
         ({"noise_model": "gauss"}, "noise_model must be one of .* got 'gauss'"),
         ({"mode": "slow"}, "mode must be one of"),
-        ({"plaque_preset": "none"}, "plaque_preset must be one of"),
+        ({"plaque_preset": "nothing"}, "plaque_preset must be one of"),
+        ({"photons": [1e4]}, "photons must be two numbers"),
+        ({"photons": 5000.0}, "photons must be two numbers"),
         ({"plaque_stage": "mid"}, "plaque_stage must be one of"),
         ({"plaque_count": -1}, "plaque_count must be at least 0"),
         ({"shift_probability": 1.5}, "shift_probability must be at most 1"),

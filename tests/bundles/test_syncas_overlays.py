@@ -42,7 +42,7 @@ def paired_set(tmp_path):
     return write_list(tmp_path / "paired", training=entries[:2], validation=entries[2:]).parent
 
 
-PLAIN = {"train::random_transforms::5::transforms": [], "batch_size": 2}  # views as they are
+PLAIN = {"train::random_transforms::7::transforms": [], "batch_size": 2}  # views as they are
 
 
 def test_a_batch_holds_two_views_of_each_case(training, paired_set):
@@ -66,6 +66,19 @@ def test_what_lies_outside_a_small_scan_is_padding_in_the_label(training):
     labels = next(iter(training()("train::dataloader")))["label"]  # 20 x 24 x 28 voxels in patches of 32
     assert set(labels.unique().tolist()) <= {-1, 0, 1}
     assert (labels == -1).any()
+
+
+def test_a_vessel_at_the_rim_of_a_scan_comes_into_patches(training, tmp_path):
+    label = np.zeros((64, 64, 64))
+    label[1, 30:34, 30:34] = 1
+    noise = np.random.default_rng(0).normal(0, 300, label.shape)
+    case = write_case(tmp_path / "rim", "0", noise, label)
+    other = write_case(tmp_path / "rim", "1", noise, label)
+    folder = write_list(tmp_path / "rim", training=[case], validation=[other]).parent
+    part = training(dataset_dir=str(folder), vessel_fraction=1.0, whole_volume=True)
+    dataset = part("train::dataset")
+    dataset.transform.set_random_state(0)
+    assert sum(bool((dataset[0][0]["label"] > 0).any()) for _ in range(10)) >= 8
 
 
 def test_the_learning_rates_are_the_published_ones(training):
@@ -97,6 +110,13 @@ def test_fine_tuning_starts_from_the_weights_of_network_and_heads(syncas, traini
         assert all(torch.equal(state[name], tensor) for name, tensor in expected.state_dict().items())
     assert part("optimizer").param_groups[0]["lr"] == 1e-4
     assert part("trained").frozen_norm
+
+
+def test_fine_tuning_again_starts_from_what_came_with_the_bundle(syncas, training):
+    released = {name: tensor + 1 for name, tensor in syncas.network.state_dict().items()}
+    torch.save(released, syncas.weights.with_name("model_released.pt"))
+    state = training("finetune.yaml")("network").state_dict()
+    assert all(torch.equal(state[name], tensor) for name, tensor in released.items())
 
 
 def test_fine_tuning_does_without_heads(syncas, training):

@@ -133,7 +133,7 @@ def test_plaques_in_thick_slices_are_averaged_like_the_vessel(tree):
 
 
 def test_no_plaques_where_none_are_wanted(tree):
-    for settings in ({"plaque_preset": None}, {"plaque_count": 0}):
+    for settings in ({"plaque_preset": "none"}, {"plaque_count": 0}):
         view = scanned(tree, **settings)
         assert not view.plaques.any()
         assert view.record["plaques"] == []

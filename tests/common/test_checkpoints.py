@@ -19,7 +19,9 @@ from common.handlers import EpochSeeder, TrainingProgress
 class Run:
     """A training with shuffled, randomly scaled data, as the bundles' configs build it."""
 
-    def __init__(self, folder, epochs, validation_scores=(), total_iters=4, rank=0, heads=None):
+    def __init__(
+        self, folder, epochs, validation_scores=(), total_iters=4, rank=0, heads=None, iterations=None, workers=0
+    ):
         torch.manual_seed(0)
         self.network = nn.Linear(1, 1)
         self.heads = heads
@@ -30,7 +32,8 @@ class Run:
         self.trainer = SupervisedTrainer(
             device=torch.device("cpu"),
             max_epochs=epochs,
-            train_data_loader=DataLoader(dataset, batch_size=2, shuffle=True),
+            train_data_loader=DataLoader(dataset, batch_size=2, shuffle=True, num_workers=workers),
+            epoch_length=iterations,
             network=self.network,
             optimizer=optimizer,
             loss_function=nn.MSELoss(),
@@ -67,6 +70,18 @@ def test_a_resumed_training_ends_where_an_uninterrupted_one_does(tmp_path):
     rest.checkpoints.resume()
     rest.trainer.run()
     assert rest.trainer.state.epoch == 4
+    assert rest.weight() == whole.weight()
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_so_it_does_when_an_epoch_is_no_whole_number_of_passes(tmp_path, workers):
+    options = {"iterations": 5, "workers": workers}  # a pass has four
+    whole = Run(tmp_path / "whole", epochs=2, **options)
+    whole.trainer.run()
+    Run(tmp_path / "parts", epochs=1, **options).trainer.run()
+    rest = Run(tmp_path / "parts", epochs=2, **options)
+    rest.checkpoints.resume()
+    rest.trainer.run()
     assert rest.weight() == whole.weight()
 
 

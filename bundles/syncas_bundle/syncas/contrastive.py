@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from .heads import ProjectionHeads
 from .network import SynCASNet
-from .sampling import draw_voxels, shrink_branches
+from .sampling import LABEL_RESIZE, draw_voxels, shrink_branches
 
 PSEUDO_MODES = ("scale", "weight")
 
@@ -24,11 +24,13 @@ class TwoViews(NamedTuple):
 
     Attributes:
         logits: of the first and of the second view, ``(B, 2, X, Y, Z)`` each.
-        contrasts: contrastive term of each feature map; a constant 0 where no element had voxels to compare.
+        contrasts: contrastive term of each feature map; 0 where no element had voxels to compare.
+        used: elements of the batch that had, for each feature map.
     """
 
     logits: tuple[Tensor, Tensor]
     contrasts: tuple[Tensor, ...]
+    used: tuple[int, ...]
 
 
 class ContrastiveModel(nn.Module):
@@ -52,6 +54,9 @@ class ContrastiveModel(nn.Module):
         pseudo_mode: "scale" or "weight", see :func:`contrast`.
         label_resize: "nearest" or "max", see :func:`.sampling.shrink_branches`.
         frozen_norm: True keeps the running statistics of the network's norms, and normalizes by them in training too.
+
+    Raises:
+        ValueError: If an option of the sampling or of the term is out of its range.
     """
 
     def __init__(
@@ -71,6 +76,14 @@ class ContrastiveModel(nn.Module):
         frozen_norm: bool = False,
     ) -> None:
         super().__init__()
+        if min(num_anchors, num_negatives, late_factor) < 1 or num_pseudo < 0:
+            raise ValueError(
+                "num_anchors, num_negatives and late_factor must be at least 1 and num_pseudo at least 0, got "
+                f"{num_anchors}, {num_negatives}, {late_factor} and {num_pseudo}"
+            )
+        if label_resize not in LABEL_RESIZE:
+            raise ValueError(f"label_resize must be one of {LABEL_RESIZE}, got {label_resize!r}")
+        check_contrast(temperature, alpha, pseudo_mode)
         self.network = network
         self.heads = heads
         self.enabled = enabled
@@ -106,21 +119,22 @@ class ContrastiveModel(nn.Module):
         contrasts = [
             self._contrast(head, first, second, branches) for head, first, second in zip(self.heads, *taps, strict=True)
         ]
-        return TwoViews(logits, tuple(contrasts))
+        terms, used = zip(*contrasts, strict=True)
+        return TwoViews(logits, terms, used)
 
-    def _contrast(self, head: nn.Module, first: Tensor, second: Tensor, branches: Tensor) -> Tensor:
-        """Return the term of one feature map, ``(B, C, *spatial)`` in either view."""
+    def _contrast(self, head: nn.Module, first: Tensor, second: Tensor, branches: Tensor) -> tuple[Tensor, int]:
+        """Return the term of one feature map, ``(B, C, *spatial)`` in either view, and how many elements it is of."""
         labels = shrink_branches(branches, first.shape[2:], self.label_resize)
         pairs = zip(first.flatten(2), second.flatten(2), labels, strict=True)
         terms = [self._of_element(head, one.T, two.T, label) for one, two, label in pairs] if self.enabled else []
         used = [term for term in terms if term is not None]
         if used:
-            return torch.stack(used).mean()
+            return torch.stack(used).mean(), len(used)
         nothing = first.new_zeros((), dtype=torch.float32)
         if torch.distributed.is_available() and torch.distributed.is_initialized():
             # each process must have a gradient, be it 0, for every parameter, or the others wait for it forever
             nothing = nothing + 0 * sum(parameter.sum() for parameter in head.parameters())
-        return nothing
+        return nothing, 0
 
     def _of_element(self, head: nn.Module, first: Tensor, second: Tensor, label: Tensor) -> Tensor | None:
         """Return the term of one element with the features ``(V, C)``, or None where there is nothing to compare."""
@@ -172,10 +186,7 @@ def contrast(
     Source:
         Hao et al., SynCAS (2025); van den Oord et al., InfoNCE, https://arxiv.org/abs/1807.03748.
     """
-    if pseudo_mode not in PSEUDO_MODES:
-        raise ValueError(f"pseudo_mode must be one of {PSEUDO_MODES}, got {pseudo_mode!r}")
-    if temperature <= 0 or (pseudo_mode == "weight" and alpha < 0):
-        raise ValueError(f"temperature must be above 0 and a weight alpha at least 0, got {temperature} and {alpha}")
+    check_contrast(temperature, alpha, pseudo_mode)
     logits = [
         (anchors * positives).sum(-1, keepdim=True) / temperature,
         torch.einsum("sd,skd->sk", anchors, negatives) / temperature,
@@ -185,3 +196,15 @@ def contrast(
         logits.append(alpha * similarity if pseudo_mode == "scale" else similarity + math.log(alpha))
     joined = torch.cat(logits, dim=1).float()
     return -joined.log_softmax(dim=1)[:, 0].mean()
+
+
+def check_contrast(temperature: float, alpha: float, pseudo_mode: str) -> None:
+    """Refuse options of :func:`contrast` that have no meaning.
+
+    Raises:
+        ValueError: If the mode is unknown, the temperature is not above 0, or a weight ``alpha`` is below 0.
+    """
+    if pseudo_mode not in PSEUDO_MODES:
+        raise ValueError(f"pseudo_mode must be one of {PSEUDO_MODES}, got {pseudo_mode!r}")
+    if temperature <= 0 or (pseudo_mode == "weight" and alpha < 0):
+        raise ValueError(f"temperature must be above 0 and a weight alpha at least 0, got {temperature} and {alpha}")

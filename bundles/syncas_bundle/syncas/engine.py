@@ -49,7 +49,7 @@ class EngineSettings:
         slice_thickness_mm: thickness of the new slices; None keeps those of the CCTA.
         slice_profile: how thin slices make thicker ones: "box" (their mean, before the noise) or "nearest".
         label_mode: label of a thick slice: "majority" or "max" of the thin ones.
-        plaque_preset: "reference" or "clinical", see :func:`.common.plaque.draw_plaques`; None for no plaques.
+        plaque_preset: "reference" or "clinical", see :func:`.common.plaque.draw_plaques`; "none" for no plaques.
         plaque_count: plaques of a view; None draws 0 to 15.
         plaque_stage: "post" paints them into the finished scan, sharp and free of noise; "pre" before it is taken, with
             values raised so that their peaks come out as drawn.
@@ -71,7 +71,7 @@ class EngineSettings:
     slice_thickness_mm: float | None = None
     slice_profile: str = "box"
     label_mode: str = "majority"
-    plaque_preset: str | None = "reference"
+    plaque_preset: str = "reference"
     plaque_count: int | None = None
     plaque_stage: str = "post"
 
@@ -81,7 +81,7 @@ class EngineSettings:
         for name, allowed in (
             ("noise_model", tuple(PHOTONS)),
             ("mode", ("exact", "fast")),
-            ("plaque_preset", ("reference", "clinical", None)),
+            ("plaque_preset", ("reference", "clinical", "none")),
             ("plaque_stage", ("post", "pre")),
         ):
             if getattr(self, name) not in allowed:
@@ -93,8 +93,8 @@ class EngineSettings:
             raise ValueError(f"shift_probability must be at most 1, got {self.shift_probability}")
         if self.slice_thickness_mm is not None and self.slice_thickness_mm <= 0:
             raise ValueError(f"slice_thickness_mm must be positive, got {self.slice_thickness_mm}")
-        low, high = self.photon_range
-        if not 1 <= low <= high:
+        given = PHOTONS[self.noise_model] if self.photons is None else self.photons
+        if not isinstance(given, Sequence) or len(given) != 2 or not 1 <= given[0] <= given[1]:
             raise ValueError(f"photons must be two numbers, the lower one of at least 1, got {self.photons}")
 
     @property
@@ -172,7 +172,7 @@ class Engine:
         self.affine = affine @ np.diag([1, 1, scale, 1])
         self.affine[:3, 3] += affine[:3, 2] * (scale - 1) / 2
         self._painter = None
-        if self.settings.plaque_preset is not None:
+        if self.settings.plaque_preset != "none":
             self._painter = PlaquePainter(coronary, spacing, np.isin(ids, AORTA_IDS), self.settings.plaque_preset)
 
     def view(

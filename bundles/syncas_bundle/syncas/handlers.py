@@ -31,7 +31,7 @@ class LateNegatives:
 
 
 class LossTerms:
-    """Makes the terms of the loss metrics of the training, epoch by epoch, and how often each was skipped.
+    """Makes the terms of the loss metrics of the training, epoch by epoch.
 
     MONAI's ``StatsHandler`` and ``TensorBoardStatsHandler`` then log them; attach this one before them. A contrastive
     term is skipped where a patch has too few vessel voxels at the resolution of its feature map; a map that is always
@@ -39,33 +39,23 @@ class LossTerms:
 
     Args:
         loss: keeps the terms of its last call.
-        maps: feature maps that are contrasted.
     """
 
-    def __init__(self, loss: SynCASLoss, maps: int) -> None:
+    def __init__(self, loss: SynCASLoss) -> None:
         self.loss = loss
-        self.maps = maps
-        self._sums: dict[str, float] = defaultdict(float)
-        self._counts: dict[str, int] = defaultdict(int)
-        self._iterations = 0
+        self._values: dict[str, list[float]] = defaultdict(list)
 
     def attach(self, engine: Engine) -> None:
-        """Collect after every iteration of ``engine``, and sum up at the end of every epoch."""
+        """Collect after every iteration of ``engine``, and average at the end of every epoch."""
         engine.add_event_handler(Events.ITERATION_COMPLETED, self.collect)
-        engine.add_event_handler(Events.EPOCH_COMPLETED, self.sum_up)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self.average)
 
     def collect(self, _engine: Engine) -> None:
         """Add the terms of the last iteration."""
-        self._iterations += 1
         for name, value in self.loss.terms.items():
-            self._sums[name] += value
-            self._counts[name] += 1
+            self._values[name].append(value)
 
-    def sum_up(self, engine: Engine) -> None:
+    def average(self, engine: Engine) -> None:
         """Set the means of the epoch as metrics of ``engine``, and start over."""
-        engine.state.metrics |= {name: total / self._counts[name] for name, total in self._sums.items()}
-        for i in range(self.maps):
-            engine.state.metrics[f"skipped_{i}"] = 1 - self._counts[f"contrast_{i}"] / self._iterations
-        self._sums.clear()
-        self._counts.clear()
-        self._iterations = 0
+        engine.state.metrics |= {name: sum(values) / len(values) for name, values in self._values.items()}
+        self._values.clear()

@@ -16,9 +16,12 @@ class SynCASLoss(nn.Module):
     Args:
         contrast_weight: weight of the contrastive terms; 0 trains the network on both views without them.
 
+    Raises:
+        ValueError: If the weight is below 0.
+
     Attributes:
-        terms: values of the last call: "dice" (1 - Dice), "cross_entropy", and "contrast_<i>" for map i where it had
-            voxels to compare.
+        terms: values of the last call: "dice" (1 - Dice), "cross_entropy", for each map i "skipped_<i>", the share of
+            the batch that had no voxels to compare, and "contrast_<i>" unless that was all of it.
 
     Source:
         Hao et al., SynCAS (2025). Theirs takes the Dice itself, negative, which is this loss less 1.
@@ -26,6 +29,8 @@ class SynCASLoss(nn.Module):
 
     def __init__(self, contrast_weight: float = 0.1) -> None:
         super().__init__()
+        if contrast_weight < 0:
+            raise ValueError(f"contrast_weight must be at least 0, got {contrast_weight}")
         self.contrast_weight = contrast_weight
         self.dice = DiceLoss(include_background=False, to_onehot_y=True, softmax=True, smooth_nr=1e-5, smooth_dr=1e-5)
         self.terms: dict[str, float] = {}
@@ -50,5 +55,8 @@ class SynCASLoss(nn.Module):
             / 2
         )
         self.terms = {"dice": dice.item(), "cross_entropy": entropy.item()}
-        self.terms |= {f"contrast_{i}": term.item() for i, term in enumerate(views.contrasts) if term.requires_grad}
+        for i, (term, used) in enumerate(zip(views.contrasts, views.used, strict=True)):
+            self.terms[f"skipped_{i}"] = 1 - used / len(target)
+            if used:
+                self.terms[f"contrast_{i}"] = term.item()
         return dice + entropy + self.contrast_weight * torch.stack(list(views.contrasts)).sum()

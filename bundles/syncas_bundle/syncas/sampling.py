@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn import functional
 
 OUTSIDE = -1  # label of padding: neither vessel nor background
+LABEL_RESIZE = ("nearest", "max")
 MIN_VOXELS = 10  # with fewer anchors or negatives an element of the batch is left out
 _NO_VESSEL = 1000.0  # above every branch id
 
@@ -81,4 +82,4 @@ def shrink_branches(branches: Tensor, shape: torch.Size, mode: str = "nearest") 
     if mode == "max":
         smallest = -functional.adaptive_max_pool3d(-labels.where(labels > 0, _NO_VESSEL), list(shape))
         return smallest.where(smallest < _NO_VESSEL, functional.interpolate(labels, shape, mode="nearest").clamp(max=0))
-    raise ValueError(f"label_resize must be 'nearest' or 'max', got {mode!r}")
+    raise ValueError(f"label_resize must be one of {LABEL_RESIZE}, got {mode!r}")

@@ -250,9 +250,9 @@ def _clear_leftovers(job: Job) -> None:
 
 
 def _fingerprint(path: Path) -> list[Any]:
-    """Name and size of a file, or of the files in a folder."""
+    """Name, size and time of a file, or of the files in a folder."""
     files = sorted(path.iterdir()) if path.is_dir() else [path]
-    return [[file.name, file.stat().st_size] for file in files if file.is_file()]
+    return [[str(file), file.stat().st_size, file.stat().st_mtime_ns] for file in files if file.is_file()]
 
 
 def _data_list(jobs: Sequence[Job], settings: EngineSettings) -> dict[str, Any]:
