@@ -12,10 +12,12 @@ import time
 from pathlib import Path
 
 import nibabel
+import nibabel.processing
 import numpy as np
 import pytest
 import syncas.synthesis
 from PIL import Image
+from scipy.ndimage import binary_erosion
 from syncas.common.datasets import load_data_list
 from syncas.engine import EngineSettings
 from syncas.sources import find_cases
@@ -338,3 +340,34 @@ def test_the_command_works_and_a_killed_run_can_be_resumed(ccta, tmp_path, insid
     synthesize(ccta, tmp_path / "alone", FAST, views=12)
     assert made(tmp_path / "out") == made(tmp_path / "alone")
     shutil.rmtree(tmp_path / "out")
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::UserWarning")  # structures without a mask keep their contrast, and are named
+def test_the_aorta_of_a_real_contrast_ct_becomes_as_dark_as_blood_without_contrast(real_data, tmp_path):
+    source = real_data / "cta_heart"
+    scan = nibabel.load(source / "aorta_case" / "ct_cropped.nii.gz")
+    structures = np.zeros(scan.shape, np.uint8)
+    for name, number in (
+        ("pulmonary_case/heart", 51),
+        ("aorta_case/aorta", 52),
+        ("pulmonary_case/pulmonary_artery", 124),
+    ):
+        mask = nibabel.load(source / f"{name}.nii.gz")
+        mask = nibabel.Nifti1Image((np.asanyarray(mask.dataobj) > 0).astype(np.uint8), mask.affine)
+        on_scan = nibabel.processing.resample_from_to(mask, scan, order=0, cval=0)
+        structures[np.asanyarray(on_scan.dataobj) > 0] = number
+    folder = tmp_path / "real"
+    save(folder / "images/1.nii.gz", np.asanyarray(scan.dataobj).astype(np.int16), scan.affine)
+    save(folder / "labels/1.nii.gz", np.zeros(scan.shape, np.uint8), scan.affine)
+    save(folder / "structures/1.nii.gz", structures, scan.affine)
+    entry = {"image": "images/1.nii.gz", "label": "labels/1.nii.gz"}
+    (folder / "dataset.json").write_text(json.dumps({"training": [entry]}))
+
+    out = synthesize(folder, tmp_path / "out", EngineSettings(shift_probability=0.0), views=1).parent
+    made = nibabel.load(out / "images" / "1_v0.nii.gz")
+    inner = binary_erosion(structures == 52, iterations=4)
+    assert inner.any()
+    assert np.median(np.asanyarray(scan.dataobj)[inner]) > 200
+    assert np.median(np.asanyarray(made.dataobj)[inner]) == pytest.approx(35, abs=3)
+    np.testing.assert_allclose(made.affine, scan.affine, atol=1e-4)
