@@ -29,15 +29,21 @@ def commands(page, start):
 
 def bundle_commands():
     for page in PAGES:
-        bundle = page.parents[1] if page.parent.name == "docs" else BUNDLES[0]
+        own = [page.parents[1]] if page.parent.name == "docs" else BUNDLES
         for words in commands(page, "-m monai.bundle run"):
+            bundle = next((path for path in own if all((path / name).exists() for name in configs(words))), own[0])
             yield pytest.param(bundle, words, id=f"{page.parents[1].name}: {' '.join(words)}"[:120])
 
 
-def merged(bundle, words):
+def configs(words):
+    """Config files that a command names."""
     files = words[words.index("--config_file") + 1]
+    return literal_eval(files) if files.startswith("[") else [files]
+
+
+def merged(bundle, words):
     parser = ConfigParser()
-    parser.read_config([bundle / name for name in (literal_eval(files) if files.startswith("[") else [files])])
+    parser.read_config([bundle / name for name in configs(words)])
     return parser
 
 
