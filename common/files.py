@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 
 @contextmanager
@@ -31,6 +33,17 @@ def replacing(path: str | Path) -> Iterator[Path]:
         raise OSError(f"cannot write {path} ({error}): free some space, or choose another folder") from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def write_json_file(path: Path, content: Mapping[str, Any]) -> Path:
+    """Write a JSON file, whole or not at all, and return its path.
+
+    Raises:
+        OSError: See :func:`replacing`.
+    """
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=1), encoding="ascii")
+    return path
 
 
 def check_writable(folder: str | Path) -> None:

@@ -134,7 +134,7 @@ class CheckLabeld(MapTransform):
                     f"{name}: a label is 0 (background) and 1 (coronary lumen), but it holds {values} as well; "
                     "if every nonzero value is lumen, write (label > 0) as 1 to the file"
                 )
-            difference = describe_difference(_grid(data[self.image_key]), _grid(label))
+            difference = describe_difference(grid_of(data[self.image_key]), grid_of(label))
             if difference:
                 raise ValueError(
                     f"{name}: the label does not lie on its image: {difference}; "
@@ -147,6 +147,13 @@ def file_of(volume: Tensor, key: Hashable) -> str:
     """Return the file that ``volume`` was loaded from, or the name of its item where that is not known."""
     name = volume.meta.get(ImageMetaKey.FILENAME_OR_OBJ) if isinstance(volume, MetaTensor) else None
     return str(name) if name else f"item {key!r}"
+
+
+def grid_of(volume: Tensor) -> Grid:
+    """Return the grid of a channel-first volume; without metadata, one voxel a millimetre."""
+    axes = volume.ndim - 1
+    affine = volume.affine.numpy(force=True) if isinstance(volume, MetaTensor) else np.eye(axes + 1)
+    return Grid(tuple(volume.shape[1:]), np.asarray(affine, dtype=np.float64))
 
 
 def _reader(path: Path) -> NibabelReader | ITKReader:
@@ -234,10 +241,3 @@ def _check_values(volume: Tensor, name: str, window_hu: tuple[float, float]) -> 
             f"{name}: values from {low:g} to {high:g} lie all on one side of the window {window}: the model would see "
             "an empty image; check window_hu"
         )
-
-
-def _grid(volume: Tensor) -> Grid:
-    """Return the grid of a channel-first volume; without metadata, one voxel a millimetre."""
-    axes = volume.ndim - 1
-    affine = volume.affine.numpy(force=True) if isinstance(volume, MetaTensor) else np.eye(axes + 1)
-    return Grid(tuple(volume.shape[1:]), np.asarray(affine, dtype=np.float64))

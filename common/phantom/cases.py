@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from ..centerline.branch import Branch
 from ..centerline.writers import write_json, write_vtp
-from ..files import replacing
+from ..files import replacing, write_json_file
 from ..plaque import Plaque
 from .anatomy import Anatomy, draw_anatomy
 from .background import fit_tree, read_background, render_on
@@ -66,13 +66,6 @@ def is_complete(folder: Path, request: Request) -> bool:
     wanted = json.loads(json.dumps(asdict(request)))
     made = {key: record.get("request", {}).get(key) for key in wanted}  # an argument that was added later is None
     return bool(made == wanted and all(file.is_file() for file in files))
-
-
-def write_json_file(path: Path, content: dict[str, Any]) -> Path:
-    """Write a JSON file."""
-    with replacing(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=1), encoding="ascii")
-    return path
 
 
 def _write_ccta(folder: Path, request: Request, anatomy: Anatomy, plaques: Sequence[Plaque]) -> dict[str, Any]:

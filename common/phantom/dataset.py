@@ -13,8 +13,8 @@ from typing import Any
 from tqdm import tqdm
 
 from ..centerline.branch import BRANCH_LABELS
-from ..files import check_writable
-from .cases import is_complete, write_case, write_json_file
+from ..files import check_writable, write_json_file
+from .cases import is_complete, write_case
 from .heart import HEART_LABELS
 from .request import Request, checked_request
 

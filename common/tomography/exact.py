@@ -3,50 +3,36 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from . import operators
-from .detector import Detector
 from .projection import bins_for
+from .scene import Scene
 
 VIEWS = 180
 
 
-def scan_exactly(
-    values: NDArray[np.float32],
-    border: NDArray[np.float32],
-    counts: NDArray[np.float64],
-    rngs: Sequence[np.random.Generator],
-    detector: Detector,
-    blur_px: tuple[float, float],
-    device: str | torch.device | None,
-) -> NDArray[np.float32]:
+def scan_exactly(scene: Scene) -> NDArray[np.float32]:
     """Scan slices that lie on a background of 0.
 
     Args:
-        values: slices less their background, ``(X, Y, Z)``.
-        border: the background of each, ``(Z,)``.
-        counts: photons of a ray at its brightest, ``(Z,)``.
-        rngs: source of randomness of each slice.
-        detector: what is counted.
-        blur_px: standard deviations of the blur before and after.
-        device: where torch shall project; None for the CPU.
+        scene: the slices and the scanner.
 
     Returns:
         Scanned slices less their background, ``(X, Y, Z)``.
     """
-    shape = values.shape[:2]
+    shape, detector = scene.values.shape[:2], scene.detector
     angles, bins = operators.view_angles(VIEWS), bins_for(shape) | 1
-    projections = operators.project(operators.blur(values, operators.gaussian(blur_px[0])), angles, bins, device)
+    blurred = operators.blur(scene.values, operators.gaussian(scene.blur_px[0]))
+    projections = operators.project(blurred, angles, bins, scene.device)
     outside = background_rays(max(shape), VIEWS) if detector.counts_transmission else np.float32(0)
-    for z, rng in enumerate(rngs):
-        background = border[z] * outside
-        projections[..., z] = detector.noisy(projections[..., z] + background, counts[z], rng) - background
-    return reconstruct(projections, shape, blur_px[1], device)
+    for z, rng in enumerate(scene.rngs):
+        background = scene.border[z] * outside
+        projections[..., z] = detector.noisy(projections[..., z] + background, scene.counts[z], rng) - background
+    return reconstruct(projections, shape, scene.blur_px[1], scene.device)
 
 
 def reconstruct(

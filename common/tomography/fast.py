@@ -3,51 +3,36 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import numpy as np
 import scipy.fft
-import torch
 from numpy.typing import NDArray
 
 from . import operators
-from .detector import Detector
 from .exact import VIEWS, background_rays
 from .projection import bins_for
+from .scene import Scene
 
 _INTERPOLATION = np.array([1, 4, 1]) / 6  # the variance, 1/3, of the two linear interpolations of a scan
 _COARSE = 128  # pixels along the edge of the map of the noise's deviation
 _COARSE_VIEWS = 45
 
 
-def scan_fast(
-    values: NDArray[np.float32],
-    border: NDArray[np.float32],
-    counts: NDArray[np.float64],
-    rngs: Sequence[np.random.Generator],
-    detector: Detector,
-    blur_px: tuple[float, float],
-    device: str | torch.device | None,
-) -> NDArray[np.float32]:
+def scan_fast(scene: Scene) -> NDArray[np.float32]:
     """Blur slices as a scan would, and add noise of its power spectrum and its local variance.
 
     The noise is stationary and isotropic but for the slowly varying deviation, and what 180 views show of a slice's
     edges, faint streaks, is missing.
 
     Args:
-        values: slices less their background, ``(X, Y, Z)``.
-        border: the background of each, ``(Z,)``.
-        counts: photons of a ray at its brightest, ``(Z,)``.
-        rngs: source of randomness of each slice.
-        detector: what is counted.
-        blur_px: standard deviations of the blur before and after.
-        device: where torch shall project; None for the CPU.
+        scene: the slices and the scanner.
 
     Returns:
         Rendered slices less their background, ``(X, Y, Z)``.
     """
-    slices = blur_as_scan(values, blur_px)
-    for z, noise in enumerate(scan_noise(values, border, counts, rngs, detector, blur_px[1], device)):
+    slices = blur_as_scan(scene.values, scene.blur_px)
+    for z, noise in enumerate(scan_noise(scene)):
         slices[..., z] += noise
     return slices
 
@@ -58,38 +43,25 @@ def blur_as_scan(values: NDArray[np.float32], blur_px: tuple[float, float]) -> N
     return operators.blur(values, np.convolve(np.convolve(before, _INTERPOLATION), after))
 
 
-def scan_noise(
-    values: NDArray[np.float32],
-    border: NDArray[np.float32],
-    counts: NDArray[np.float64],
-    rngs: Sequence[np.random.Generator],
-    detector: Detector,
-    blur_px: float,
-    device: str | torch.device | None,
-) -> Iterator[NDArray[np.float32]]:
-    """The noise ``(X, Y)`` of one slice after the other; arguments as of :func:`scan_fast`."""
-    shape, rays = values.shape[:2], coarse_rays(values, border, detector, _COARSE_VIEWS, device)
-    for z, photons in enumerate(counts):
-        rays[..., z] = detector.variance(rays[..., z], photons)
+def scan_noise(scene: Scene) -> Iterator[NDArray[np.float32]]:
+    """The noise ``(X, Y)`` of one slice after the other."""
+    shape, rays = scene.values.shape[:2], coarse_rays(scene, _COARSE_VIEWS)
+    for z, photons in enumerate(scene.counts):
+        rays[..., z] = scene.detector.variance(rays[..., z], photons)
     blocks, angles = coarse_shape(shape), operators.view_angles(_COARSE_VIEWS)
-    deviation = np.sqrt(operators.backproject(rays, blocks, angles, device) / _COARSE_VIEWS)
+    deviation = np.sqrt(operators.backproject(rays, blocks, angles, scene.device) / _COARSE_VIEWS)
     along_x, along_y = (_interpolation(pixels, coarsening(shape), n) for pixels, n in zip(shape, blocks, strict=True))
-    for z, rng in enumerate(rngs):
-        yield _grain(shape, blur_px, rng) * (along_x @ deviation[..., z] @ along_y.T)
+    for z, rng in enumerate(scene.rngs):
+        yield _grain(shape, scene.blur_px[1], rng) * (along_x @ deviation[..., z] @ along_y.T)
 
 
-def coarse_rays(
-    values: NDArray[np.float32],
-    border: NDArray[np.float32],
-    detector: Detector,
-    views: int,
-    device: str | torch.device | None,
-) -> NDArray[np.float32]:
+def coarse_rays(scene: Scene, views: int) -> NDArray[np.float32]:
     """What rays through slices and background cross, from slices at low resolution: ``(views, bins, Z)``."""
-    factor, blocks = coarsening(values.shape), coarse_shape(values.shape)
-    rays = operators.project(_block_means(values, factor), operators.view_angles(views), bins_for(blocks) | 1, device)
-    if detector.counts_transmission:
-        rays += background_rays(max(blocks), views)[..., None] * border
+    factor, blocks = coarsening(scene.values.shape), coarse_shape(scene.values.shape)
+    means, angles = _block_means(scene.values, factor), operators.view_angles(views)
+    rays = operators.project(means, angles, bins_for(blocks) | 1, scene.device)
+    if scene.detector.counts_transmission:
+        rays += background_rays(max(blocks), views)[..., None] * scene.border
     rays *= np.float32(factor)
     return rays
 

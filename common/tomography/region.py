@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from . import operators
@@ -13,20 +10,12 @@ from .detector import Detector
 from .exact import VIEWS, reconstruct
 from .fast import blur_as_scan, coarse_rays, coarse_shape, coarsening, scan_noise
 from .projection import bins_for
+from .scene import Scene
 
 _FADE_PX = 16  # over this width what is scanned passes into what is not
 
 
-def scan_region(
-    values: NDArray[np.float32],
-    border: NDArray[np.float32],
-    counts: NDArray[np.float64],
-    rngs: Sequence[np.random.Generator],
-    detector: Detector,
-    blur_px: tuple[float, float],
-    device: str | torch.device | None,
-    region: tuple[slice, slice],
-) -> NDArray[np.float32]:
+def scan_region(scene: Scene, region: tuple[slice, slice]) -> NDArray[np.float32]:
     """Scan a box of slices that lie on a background of 0.
 
     The slice is split into one part that fades out towards the faces of the box, and is scanned, and the rest, which is
@@ -34,30 +23,25 @@ def scan_region(
     slice, so that the noise has the same law on both sides of the faces; its grain ends there.
 
     Args:
-        values: slices less their background, ``(X, Y, Z)``.
-        border: the background of each, ``(Z,)``.
-        counts: photons of a ray at its brightest, ``(Z,)``.
-        rngs: source of randomness of each slice.
-        detector: what is counted.
-        blur_px: standard deviations of the blur before and after.
-        device: where torch shall project; None for the CPU.
+        scene: the slices and the scanner.
         region: the box along X and Y, with start and stop.
 
     Returns:
         Rendered slices less their background, ``(X, Y, Z)``.
     """
+    values, detector = scene.values, scene.detector
     share = _share(values.shape[:2], region)[..., None]
-    rendered = blur_as_scan(values * (1 - share), blur_px)
-    part = operators.blur(np.ascontiguousarray((values * share)[region]), operators.gaussian(blur_px[0]))
+    rendered = blur_as_scan(values * (1 - share), scene.blur_px)
+    part = operators.blur(np.ascontiguousarray((values * share)[region]), operators.gaussian(scene.blur_px[0]))
     bins = bins_for(part.shape) | 1
-    rays = operators.project(part, operators.view_angles(VIEWS), bins, device)
-    whole = coarse_rays(values, border, detector, VIEWS, device)
+    rays = operators.project(part, operators.view_angles(VIEWS), bins, scene.device)
+    whole = coarse_rays(scene, VIEWS)
     crossed = _resampled(whole, values.shape[:2], region, bins)
-    for z, noise in enumerate(scan_noise(values, border, counts, rngs, detector, blur_px[1], device)):
+    for z, noise in enumerate(scan_noise(scene)):
         noise[region] = 0
         rendered[..., z] += noise
-        rays[..., z] += _ray_noise(crossed[..., z], whole[..., z], counts[z], rngs[z], detector)
-    rendered[region] += reconstruct(rays, part.shape[:2], blur_px[1], device)
+        rays[..., z] += _ray_noise(crossed[..., z], whole[..., z], scene.counts[z], scene.rngs[z], detector)
+    rendered[region] += reconstruct(rays, part.shape[:2], scene.blur_px[1], scene.device)
     return rendered
 
 

@@ -15,6 +15,7 @@ from .detector import Detector
 from .exact import scan_exactly
 from .fast import scan_fast
 from .region import scan_region
+from .scene import Scene
 
 _RING_PX = 8
 _TOGETHER = 64  # slices at most; their geometry is computed once, and 512 x 512 pixels take 0.3 GB
@@ -85,7 +86,7 @@ def simulate_scan(
         values = detector.values(_finite(volume_hu[..., group]))
         border = _border(values)
         values -= border
-        rendered = render(values, border, photons[group], rngs[group], detector, blur_px, device)
+        rendered = render(Scene(values, border, photons[group], rngs[group], detector, blur_px, device))
         rendered += border
         scanned[..., group] = detector.hu(rendered)
 

@@ -46,14 +46,9 @@ class SynCASLoss(nn.Module):
             Scalar.
         """
         target = (torch.as_tensor(branches) > 0).float()
-        dice = sum((self.dice(logits.float(), target) for logits in views.logits), target.new_zeros(())) / 2
-        entropy = (
-            sum(
-                (functional.cross_entropy(logits.float(), target[:, 0].long()) for logits in views.logits),
-                target.new_zeros(()),
-            )
-            / 2
-        )
+        both = [logits.float() for logits in views.logits]
+        dice = torch.stack([self.dice(logits, target) for logits in both]).mean()
+        entropy = torch.stack([functional.cross_entropy(logits, target[:, 0].long()) for logits in both]).mean()
         self.terms = {"dice": dice.item(), "cross_entropy": entropy.item()}
         for i, (term, used) in enumerate(zip(views.contrasts, views.used, strict=True)):
             self.terms[f"skipped_{i}"] = 1 - used / len(target)

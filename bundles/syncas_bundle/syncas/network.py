@@ -114,17 +114,18 @@ class SynCASNet(nn.Module):
         check_edges(x.shape[2:])
         x = self.stem(x)
         skips: list[Tensor] = []
-        tap = x
+        taps: list[Tensor] = []
         for depth, level in enumerate(self.encoder):
             first, x = level(functional.max_pool3d(x, 2) if depth else x)
             skips.append(x)
-            tap = first if depth == DOWNSAMPLINGS - 1 else tap
-        taps = [tap]
-        for level, skip in zip(self.decoder, skips[-2::-1], strict=True):
+            if depth == DOWNSAMPLINGS - 1:
+                taps.append(first)
+        for depth, (level, skip) in enumerate(zip(self.decoder, skips[-2::-1], strict=True)):
             enlarged = functional.interpolate(x, scale_factor=2.0, mode="nearest")
             first, x = level(torch.cat([skip, enlarged], dim=1))
-            taps.append(first)
-        return self.head(x), [taps[0], *taps[2:4], x]  # the last level is tapped after its second block
+            if depth in (1, 2):
+                taps.append(first)
+        return self.head(x), [*taps, x]  # the last level is tapped after its second block
 
 
 def check_edges(shape: Sequence[int]) -> None:

@@ -19,7 +19,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from .common.datasets import SECTIONS
-from .common.files import check_writable, replacing
+from .common.files import check_writable, replacing, write_json_file
 from .engine import ENGINE_VERSION, Engine, EngineSettings
 from .quality import QualityCheck, montage, summarize
 from .sources import SourceCase, find_cases
@@ -146,8 +146,10 @@ def synthesize(
     mine = [job for job in jobs[shard::shards] if not _is_complete(job)]
     failures = _run(mine, workers)
     records = {job.source.case: json.loads(job.record_path.read_text("ascii")) for job in jobs if _is_complete(job)}
-    _write_json(target / "report" / "report.json", summarize(records) | {"settings": asdict(settings), "seed": seed})
-    path = _write_json(
+    write_json_file(
+        target / "report" / "report.json", summarize(records) | {"settings": asdict(settings), "seed": seed}
+    )
+    path = write_json_file(
         target / "dataset.json", _data_list([job for job in jobs if job.source.case in records], settings)
     )
     if failures:
@@ -189,7 +191,7 @@ def render_case(job: Job) -> list[str]:
         "contrast_ct": before.measure(volumes.ccta_hu),
         "views": views,
     }
-    _write_json(job.record_path, record)
+    write_json_file(job.record_path, record)
     return missing
 
 
@@ -272,10 +274,3 @@ def _data_list(jobs: Sequence[Job], settings: EngineSettings) -> dict[str, Any]:
         entry = {"image": views[0], "views": views, "label": label, "case": job.source.case}
         entries[job.source.section].append(entry)
     return header | entries
-
-
-def _write_json(path: Path, content: dict[str, Any]) -> Path:
-    """Write a JSON file."""
-    with replacing(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=1), encoding="ascii")
-    return path

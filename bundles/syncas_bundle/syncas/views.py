@@ -12,8 +12,8 @@ from monai.data import MetaTensor
 from monai.transforms import Compose, MapTransform, Randomizable
 from torch import Tensor
 
-from .common.grids import Grid, describe_difference
-from .common.loading import CheckVolumed, LoadVolumed, file_of
+from .common.grids import describe_difference
+from .common.loading import CheckVolumed, LoadVolumed, file_of, grid_of
 
 
 class AddViewsd(MapTransform):
@@ -55,7 +55,7 @@ class AddViewsd(MapTransform):
 
     def _load(self, path: str, image: MetaTensor, key: str) -> Tensor:
         view = self.check(self.load({"view": path}))["view"]
-        difference = describe_difference(_grid(image), _grid(view))
+        difference = describe_difference(grid_of(image), grid_of(view))
         if difference:
             raise ValueError(
                 f"{path} does not lie on {file_of(image, key)}, though both are views of one case: {difference}"
@@ -116,8 +116,3 @@ class EachViewd(Randomizable, MapTransform):
         for key in self.key_iterator(changed):
             changed[key] = torch.cat([self.compose(channel[None]) for channel in changed[key]])
         return changed
-
-
-def _grid(volume: MetaTensor) -> Grid:
-    """Return shape and affine of a volume ``(1, X, Y, Z)``."""
-    return Grid(tuple(volume.shape[1:]), volume.affine.numpy(force=True))
