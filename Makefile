@@ -7,12 +7,19 @@ BUNDLE ?= casnet_bundle
 CASES ?= 2
 SEED ?= 90000# no training has used it
 PHANTOM := $(if $(filter syncas_bundle,$(BUNDLE)),--modality ncct,--shape 256,256,224 --spacing 0.45)
+XCA := $(filter casrnet_bundle svsnet_bundle,$(BUNDLE))# X-ray angiograms, else CT
 
 .PHONY: demo test check bench
 ifdef IMAGE
 demo: .venv/ready
 	cd bundles/$(BUNDLE) && $(RUN) -m monai.bundle run --config_file configs/inference.yaml --image "$(abspath $(IMAGE))" --output_dir $(CURDIR)/demo/masks
-	$(RUN) -m common preview "$(IMAGE)" demo/masks demo
+	$(if $(XCA),mv demo/masks/*_film.gif demo,$(RUN) -m common preview "$(IMAGE)" demo/masks demo)
+else ifneq ($(XCA),)
+demo: .venv/ready
+	$(RUN) -m common phantom demo/data --modality xca --cases $(CASES) --seed $(SEED) --validation 0 --test 1 --workers 2
+	cd bundles/$(BUNDLE) && $(RUN) -m monai.bundle run --config_file configs/inference.yaml --dataset_dir $(CURDIR)/demo/data/images --output_dir $(CURDIR)/demo/masks
+	cd bundles/$(BUNDLE) && $(RUN) -m monai.bundle run evaluating --config_file configs/evaluate.yaml --dataset_dir $(CURDIR)/demo/data --output_dir $(CURDIR)/demo
+	mv demo/masks/*_film.gif demo
 else
 demo: .venv/ready
 	$(RUN) -m common phantom demo/data --cases $(CASES) --seed $(SEED) $(PHANTOM) --validation 0 --test 1 --workers 2
@@ -20,7 +27,7 @@ demo: .venv/ready
 	$(RUN) -m common evaluate demo/masks demo/data/labels demo && mv demo/summary.json demo/metrics.json
 	$(RUN) -m common preview demo/data/images demo/masks demo --label demo/data/labels
 endif
-	@echo "Look at demo/*.png"
+	@echo "Look at the pictures in demo/"
 
 test: .venv/ready
 	OMP_NUM_THREADS=1 $(RUN) -m pytest -q -m "not slow"

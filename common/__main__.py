@@ -12,6 +12,7 @@ import fire
 
 COMMANDS = {  # imported when called, because torch takes seconds to import
     "phantom": (".phantom.dataset", "write_dataset"),
+    "datalist": (".datalist", "datalist"),
     "evaluate": (".evaluation", "evaluate"),
     "preview": (".preview", "preview"),
     "centerline": (".centerline.command", "centerline"),

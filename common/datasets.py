@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from .grids import VOLUME_SUFFIXES, Grid, case_name, describe_difference, dicom_
 SECTIONS = ("training", "validation", "test")
 FILE_KEYS = ("image", "label", "centerline", "predicted_centerline", "branches", "heart")  # what in an entry is a path
 FILES_KEY = "views"  # a list of paths: renderings of one anatomy on one grid
+Sections = dict[str, list[dict[str, Any]]]  # the cases of a data list by section
 LAYOUT = (
     'it must be a JSON file such as {"training": [{"image": "images/1.nii.gz", "label": "labels/1.nii.gz"}, ...], '
     '"validation": [...], "test": [...]}, with paths relative to the file'
@@ -39,19 +41,16 @@ def load_data_list(
             a case comes twice or in two sections, or image and label do not lie on one another.
     """
     path = Path(path)
-    sections = _read_sections(path)
-    if section not in sections:
-        source = path if path.is_file() else f"the folder {path.parent}, read as ASOCA,"
-        raise ValueError(f"{source} has no section {section!r}, only {sorted(sections)}; {LAYOUT}")
-    if not sections[section]:
-        raise ValueError(f"the section {section!r} of {path} is empty; add cases to it")
-    cases = {name: [_resolve(entry, path, name) for entry in entries] for name, entries in sections.items()}
-    _check_unique(cases, path)
-    for case in cases[section]:
-        _check_files(case, path)
+    asoca = None if path.is_file() else asoca_sections(path.parent)
+    sections = read_sections(path) if asoca is None else _complete(asoca, path, case_name)
+    check_unique(sections, path)
+    source = path if asoca is None else f"the folder {path.parent}, read as ASOCA,"
+    cases = cases_of(sections, section, source)
+    for case in cases:
+        check_files(case, path)
         if check_geometry:
             _check_geometry(case, spatial_dims)
-    return cases[section]
+    return cases
 
 
 def list_images(source: str | Path) -> list[dict[str, str]]:
@@ -89,13 +88,19 @@ def list_images(source: str | Path) -> list[dict[str, str]]:
     return [{"image": str(image), "case": name} for name, image in cases.items()]
 
 
-def _read_sections(path: Path) -> dict[str, list[Any]]:
-    """Read the sections of a data list."""
+def read_sections(path: Path, name_of: Callable[[str], str] = case_name) -> Sections:
+    """Read a Decathlon data list: its sections, with whole paths and the name of each case.
+
+    Args:
+        path: the data list.
+        name_of: gives the case of an image path whose entry has no "case".
+
+    Raises:
+        FileNotFoundError: If the list is absent.
+        ValueError: If it is not such JSON.
+    """
     if not path.is_file():
-        sections = asoca_sections(path.parent)
-        if sections is None:
-            raise FileNotFoundError(f"there is no data list {path}; {LAYOUT}")
-        return sections
+        raise FileNotFoundError(f"there is no data list {path}; {LAYOUT}")
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:  # both broken JSON and bytes that are no text
@@ -106,10 +111,76 @@ def _read_sections(path: Path) -> dict[str, list[Any]]:
     for name, entries in sections.items():
         if not isinstance(entries, list):
             raise ValueError(f"the section {name!r} of {path} is a {type(entries).__name__}, not a list; {LAYOUT}")
-    return sections
+    return _complete(sections, path, name_of)
 
 
-def _resolve(entry: Any, path: Path, section: str) -> dict[str, Any]:
+def cases_of(sections: Sections, section: str, source: str | Path) -> list[dict[str, Any]]:
+    """Return the cases of a section.
+
+    Args:
+        sections: of one data list.
+        section: name of one of them.
+        source: what an error calls the list.
+
+    Raises:
+        ValueError: If the section is absent or empty.
+    """
+    if section not in sections:
+        raise ValueError(f"{source} has no section {section!r}, only {sorted(sections)}; {LAYOUT}")
+    if not sections[section]:
+        raise ValueError(f"the section {section!r} of {source} is empty; add cases to it")
+    return sections[section]
+
+
+def check_unique(sections: Sections, path: Path, identity: Sequence[str] = ("image",)) -> None:
+    """Raise a ``ValueError`` if an image or a case name comes twice, in one section or in two.
+
+    Args:
+        sections: of the data list ``path``.
+        path: named by the error.
+        identity: keys that together say which image an entry means.
+    """
+    for keys in (identity, ("case",)):
+        seen: dict[tuple[Any, ...], str] = {}
+        for section, case in ((section, case) for section, entries in sections.items() for case in entries):
+            value = tuple(case.get(key) for key in keys)
+            if value not in seen:
+                seen[value] = section
+            elif seen[value] == section:
+                raise ValueError(
+                    f"case {case['case']!r} comes twice in {section!r} of {path}; remove one entry, or, where the "
+                    'files differ, give each its own "case" name'
+                )
+            else:
+                raise ValueError(
+                    f"case {case['case']!r} is in {seen[value]!r} and in {section!r} of {path}, so its score would "
+                    'say nothing; remove one entry, or, where the files differ, give each its own "case" name'
+                )
+
+
+def check_files(case: dict[str, Any], path: Path) -> None:
+    """Raise unless a case of the data list ``path`` has a label and all its files exist.
+
+    Raises:
+        FileNotFoundError: If a file is absent.
+        ValueError: If there is no label.
+    """
+    if "label" not in case:
+        raise ValueError(f'case {case["case"]!r} of {path} has no "label"; add it, or use inference, which needs none')
+    files = [(key, case[key]) for key in FILE_KEYS if isinstance(case.get(key), str)]
+    for key, file in [*files, *((FILES_KEY, view) for view in case.get(FILES_KEY, []))]:
+        if not Path(file).exists():
+            raise FileNotFoundError(
+                f"case {case['case']!r} of {path}: there is no {key} {file}; paths are relative to the data list"
+            )
+
+
+def _complete(sections: Mapping[str, Sequence[Any]], path: Path, name_of: Callable[[str], str]) -> Sections:
+    """Complete each entry of the list ``path``."""
+    return {name: [_resolve(entry, path, name, name_of) for entry in entries] for name, entries in sections.items()}
+
+
+def _resolve(entry: Any, path: Path, section: str, name_of: Callable[[str], str]) -> dict[str, Any]:
     """Complete one entry: whole paths and a case name."""
     if isinstance(entry, str):  # the Decathlon writes its unlabelled test images so
         entry = {"image": entry}
@@ -121,7 +192,7 @@ def _resolve(entry: Any, path: Path, section: str) -> dict[str, Any]:
             case[key] = str((path.parent / case[key]).resolve())
     if FILES_KEY in case:
         case[FILES_KEY] = [str((path.parent / view).resolve()) for view in _paths(case[FILES_KEY], path, section)]
-    case["case"] = str(entry.get("case", case_name(case["image"])))
+    case["case"] = str(entry.get("case", name_of(case["image"])))
     return case
 
 
@@ -130,37 +201,6 @@ def _paths(value: Any, path: Path, section: str) -> list[str]:
     if not isinstance(value, list) or not all(isinstance(entry, str) for entry in value):
         raise ValueError(f'"{FILES_KEY}" of an entry of {section!r} in {path} must be a list of paths, got {value!r}')
     return value
-
-
-def _check_unique(cases: dict[str, list[dict[str, Any]]], path: Path) -> None:
-    """Raise if an image or a case name comes twice, in one section or in two."""
-    for key in ("image", "case"):
-        seen: dict[str, str] = {}
-        for section, case in ((section, case) for section, entries in cases.items() for case in entries):
-            if case[key] not in seen:
-                seen[case[key]] = section
-            elif seen[case[key]] == section:
-                raise ValueError(
-                    f"case {case['case']!r} comes twice in {section!r} of {path}; remove one entry, or, where the "
-                    'files differ, give each its own "case" name'
-                )
-            else:
-                raise ValueError(
-                    f"case {case['case']!r} is in {seen[case[key]]!r} and in {section!r} of {path}, so its score would "
-                    'say nothing; remove one entry, or, where the files differ, give each its own "case" name'
-                )
-
-
-def _check_files(case: dict[str, Any], path: Path) -> None:
-    """Raise unless the entry has a label and all its files exist."""
-    if "label" not in case:
-        raise ValueError(f'case {case["case"]!r} of {path} has no "label"; add it, or use inference, which needs none')
-    files = [(key, case[key]) for key in FILE_KEYS if isinstance(case.get(key), str)]
-    for key, file in [*files, *((FILES_KEY, view) for view in case.get(FILES_KEY, []))]:
-        if not Path(file).exists():
-            raise FileNotFoundError(
-                f"case {case['case']!r} of {path}: there is no {key} {file}; paths are relative to the data list"
-            )
 
 
 def _check_geometry(case: dict[str, Any], spatial_dims: int) -> None:

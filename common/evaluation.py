@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import ignite.distributed as idist
 import nibabel
 import numpy as np
-from ignite.engine import Engine, Events
 from monai.data import MetaTensor
-from monai.utils import ImageMetaKey
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from .angiograms.scores import score_pictures, summarize_frames, write_frame_scores
+from .angiograms.sources import angiogram_case_name, is_frame_file
 from .files import check_writable
 from .grids import NIFTI_SUFFIXES, VOLUME_SUFFIXES, Grid, case_name, describe_difference, read_grid, spacing_mm
 from .loading import DAMAGED, LoadVolumed
 from .metrics import score_case
+from .score_handler import ScoreHandler, binary_mask
 from .score_report import summarize, write_scores
 
 POSTFIXES = ("_seg", "_label")  # not part of a case's name: ours for predictions, others' for labels
@@ -29,11 +31,12 @@ def evaluate(pred: str, ref: str, out: str, workers: int = 1) -> None:
 
     Writes OUT/metrics.csv (one row for each case) and OUT/summary.json (mean, sd, median and n of each metric,
     failures, files without partner), and prints the summary. Cases are matched by file name without suffix and without
-    "_seg" or "_label": 12_seg.nii.gz belongs to 12.nii.gz. The metrics are defined in common/metrics.py.
+    "_seg" or "_label": 12_seg.nii.gz belongs to 12.nii.gz. The metrics are defined in common/metrics.py, those of
+    pictures (PNG, PGM, BMP, JPEG, TIFF), the frames of angiograms, in common/angiograms/scores.py.
 
     Args:
-        pred: folder of predicted masks (NIfTI, NRRD, MetaImage) of 0 and 1.
-        ref: folder of reference masks of 0 and 1, each on the grid of its prediction.
+        pred: folder of predicted masks (NIfTI, NRRD, MetaImage) of 0 and 1, or, where there is none, of pictures.
+        ref: folder of reference masks of the same kind, each on the grid of its prediction.
         out: folder to write to; made if it is absent.
         workers: cases scored at the same time; each needs 0.5 GB where volumes are 512 x 512 x 275.
 
@@ -45,6 +48,7 @@ def evaluate(pred: str, ref: str, out: str, workers: int = 1) -> None:
     if workers < 1:
         raise ValueError(f"workers must be at least 1, got {workers}")
     predictions, references = _masks_by_case(pred), _masks_by_case(ref)
+    pictures = _are_pictures(predictions, references)
     cases = sorted(predictions.keys() & references.keys())
     unmatched = {
         "pred": [predictions[case].name for case in sorted(predictions.keys() - references.keys())],
@@ -55,22 +59,24 @@ def evaluate(pred: str, ref: str, out: str, workers: int = 1) -> None:
             f"no file in {pred} has the case name of one in {ref} ({_some(unmatched['pred'])} against "
             f"{_some(unmatched['ref'])}); a prediction is named like its reference, with or without _seg"
         )
-    grids = {case: _common_grid(case, read_grid(predictions[case]), read_grid(references[case])) for case in cases}
+    pairs = {case: (predictions[case], references[case]) for case in cases}
+    score = score_pictures if pictures else _volume_scorer(pairs)
     check_writable(out)
     for folder, names in ((pred, unmatched["pred"]), (ref, unmatched["ref"])):
         if names:
             print(f"without partner, not scored, in {folder}: {', '.join(names)}")
 
-    def score(case: str) -> dict[str, float]:
-        return _score(_read_mask(predictions[case]), _read_mask(references[case]), grids[case])
-
     with ThreadPoolExecutor(workers) as pool:  # threads do: reading, distances and thinning release the interpreter
-        jobs = tqdm(pool.map(score, cases), "scoring", len(cases), unit="case")  # after an error the rest is cancelled
-        scores = dict(zip(cases, jobs, strict=True))
-    write_scores(scores, out, unmatched)
+        jobs = tqdm(pool.map(score, *zip(*pairs.values(), strict=True)), "scoring", len(cases), unit="case")
+        scores = dict(zip(cases, jobs, strict=True))  # after an error the rest is cancelled
+    if pictures:
+        frames = {(case, 0): row for case, row in scores.items()}
+        write_frame_scores(frames, out, summarize_frames(frames) | {"without_partner": unmatched})
+    else:
+        write_scores(scores, out, unmatched)
 
 
-class VesselScores:
+class VesselScores(ScoreHandler[str]):
     """Handler that scores what a ``SupervisedEvaluator`` predicts, and writes and prints it as :func:`evaluate` does.
 
     For ``val_handlers``, before a ``StatsHandler``. After postprocessing every item must hold the binary masks "pred"
@@ -85,23 +91,6 @@ class VesselScores:
         notes: what else the summary shall say, by name.
     """
 
-    def __init__(self, output_dir: str | Path, quiet: bool = False) -> None:
-        self.output_dir = Path(output_dir)
-        self.quiet = quiet
-        self.notes: dict[str, Any] = {}
-        self._scores: dict[str, dict[str, float]] = {}
-
-    def attach(self, engine: Engine) -> None:
-        """Score each iteration of ``engine``, write at the end of its epoch."""
-        engine.add_event_handler(Events.EPOCH_STARTED, self._start)
-        engine.add_event_handler(Events.ITERATION_COMPLETED, self._score)
-        engine.add_event_handler(Events.EPOCH_COMPLETED, self._finish)
-
-    def start(self) -> None:
-        """Forget earlier cases, and make sure that the results can be written."""
-        self._scores = {}
-        check_writable(self.output_dir)
-
     def score(self, case: str, pred: MetaTensor, label: MetaTensor) -> dict[str, float]:
         """Score one case and return what :func:`.metrics.score_case` returns.
 
@@ -115,79 +104,51 @@ class VesselScores:
         """
         masks = {"pred": pred, "label": label}
         grid = _common_grid(case, *(_grid_of(mask, key, case) for key, mask in masks.items()))
-        arrays = [_binary(mask[0].numpy(force=True), f"{key} of case {case!r}") for key, mask in masks.items()]
+        arrays = [binary_mask(mask[0].numpy(force=True), f"{key} of case {case!r}") for key, mask in masks.items()]
         scores = _score(arrays[0], arrays[1], grid)
-        self._add(case, scores)
+        self.add(case, scores)
         return scores
 
-    def finish(self) -> dict[str, float]:
-        """Gather the scores of all processes, write and print them, and return the mean of each metric.
+    def score_item(self, case: str, item: dict[str, Any]) -> None:
+        """Score one item of a batch, see :meth:`score`."""
+        self.score(case, item["pred"], item["label"])
 
-        Raises:
-            ValueError: If there was no case.
-        """
-        if idist.get_world_size() > 1:
-            parts = cast("list[dict[str, dict[str, float]]]", idist.all_gather(self._scores))
-            for case, scores in (row for part in parts for row in part.items()):
-                self._add(case, scores)
-        if not self._scores:
-            raise ValueError("there was no case to score: is the data list's section empty?")
+    def report(self, scores: dict[str, dict[str, float]]) -> dict[str, float]:
+        """Write and print the scores of all cases, and return the mean of each metric."""
         if idist.get_rank() == 0:
-            write_scores(self._scores, self.output_dir, notes=self.notes, quiet=self.quiet)
-        metrics = summarize(self._scores)["metrics"]
-        return {name: statistics["mean"] for name, statistics in metrics.items()}
-
-    def _start(self, _engine: Engine) -> None:
-        self.start()
-
-    def _score(self, engine: Engine) -> None:
-        for case, item in items_of(engine):
-            self.score(case, item["pred"], item["label"])
-
-    def _finish(self, engine: Engine) -> None:
-        engine.state.metrics.update(self.finish())
-
-    def _add(self, case: str, scores: dict[str, float]) -> None:
-        """Keep the scores of a case; a sampler that pads the last round gives the same case to two processes."""
-        known = self._scores.setdefault(case, scores)
-        if not np.array_equal(list(known.values()), list(scores.values()), equal_nan=True):
-            raise ValueError(f'two cases are named {case!r}; give each its own "case" in the data list')
-
-
-def items_of(engine: Engine) -> list[tuple[str, dict[str, Any]]]:
-    """Return the items of an evaluator's present batch, input and output together, each with the name of its case.
-
-    Args:
-        engine: a ``SupervisedEvaluator`` after an iteration.
-
-    Raises:
-        ValueError: If its output is not a list of items with "pred" and "label", or an item has no name.
-    """
-    batch, output = engine.state.batch, engine.state.output
-    if not isinstance(output, list) or not all({"pred", "label"} <= item.keys() for item in output):
-        raise ValueError(
-            "scoring needs the evaluator's output as a list of items with 'pred' and 'label' (decollate=True, labels "
-            "in the data list and loaded)"
-        )
-    inputs = batch if isinstance(batch, list) else [{}] * len(output)
-    items = [{**given, **item} for given, item in zip(inputs, output, strict=True)]
-    return [(str(item.get("case") or _case_of(item["label"])), item) for item in items]
+            write_scores(scores, self.output_dir, notes=self.notes, quiet=self.quiet)
+        return {name: values["mean"] for name, values in summarize(scores)["metrics"].items()}
 
 
 def _masks_by_case(folder: str) -> dict[str, Path]:
+    """Return the volumes of a folder or, if it has none, the pictures."""
     if not Path(folder).is_dir():
         raise NotADirectoryError(f"there is no folder {folder}")
+    files = [path for path in sorted(Path(folder).iterdir()) if not path.name.startswith(".")]
+    masks = [path for path in files if path.name.lower().endswith(VOLUME_SUFFIXES)]
     found: dict[str, Path] = {}
-    for path in sorted(Path(folder).iterdir()):
-        if path.name.startswith(".") or not path.name.lower().endswith(VOLUME_SUFFIXES):
-            continue
-        case = case_name(path)
+    for path in masks or filter(is_frame_file, files):
+        case = case_name(path) if masks else angiogram_case_name(path)
         for postfix in POSTFIXES:
             case = case.removesuffix(postfix)
         if case in found:
             raise ValueError(f"{found[case].name} and {path.name} in {folder} are both of case {case!r}; remove one")
         found[case] = path
     return found
+
+
+def _are_pictures(*sides: dict[str, Path]) -> bool:
+    """Say whether the masks of both folders are pictures; raise if only those of one are."""
+    kinds = {is_frame_file(path) for side in sides for path in side.values()}
+    if len(kinds) > 1:
+        raise ValueError("one folder has volumes, the other pictures; both must hold masks of one kind")
+    return True in kinds
+
+
+def _volume_scorer(pairs: dict[str, tuple[Path, Path]]) -> Callable[[Path, Path], dict[str, float]]:
+    """Return what scores a prediction and its reference; all grids are compared at once, before the work starts."""
+    grids = {p: _common_grid(case, read_grid(p), read_grid(r)) for case, (p, r) in pairs.items()}
+    return lambda p, r: _score(_read_mask(p), _read_mask(r), grids[p])
 
 
 def _common_grid(case: str, prediction: Grid, label: Grid) -> Grid:
@@ -218,25 +179,7 @@ def _read_mask(path: Path) -> NDArray[np.bool_]:
         voxels = voxels[..., 0] if voxels.shape[3:] == (1,) else voxels
     else:
         voxels = LoadVolumed("mask")({"mask": path})["mask"][0].numpy()
-    return _binary(voxels, str(path))
-
-
-def _binary(voxels: NDArray[Any], name: str) -> NDArray[np.bool_]:
-    """Return where ``voxels`` is 1, and raise unless the rest is 0."""
-    mask = voxels == 1
-    if np.count_nonzero(voxels) != np.count_nonzero(mask):  # NaN counts as nonzero
-        values = np.unique(voxels[(voxels != 0) & ~mask])[:10].tolist()
-        raise ValueError(
-            f"{name}: a mask is 0 and 1, but it holds {values} as well; write (mask > 0) as 1 if that is meant"
-        )
-    return np.asarray(mask)
-
-
-def _case_of(label: MetaTensor) -> str:
-    name = label.meta.get(ImageMetaKey.FILENAME_OR_OBJ) if isinstance(label, MetaTensor) else None
-    if not name:
-        raise ValueError('an item has neither "case" nor a label that knows its file; add "case" to the data list')
-    return case_name(str(name))
+    return binary_mask(voxels, str(path))
 
 
 def _grid_of(mask: MetaTensor, key: str, case: str) -> Grid:

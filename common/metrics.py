@@ -95,6 +95,25 @@ def cldice(prediction: Mask, label: Mask) -> float:
     return _cldice_scores(_sparse(prediction, label))["cldice"]
 
 
+def score_shape(prediction: Mask, label: Mask) -> dict[str, float]:
+    """Score one case by what needs no pixel size, and takes milliseconds in 2-D.
+
+    Args:
+        prediction: mask, ``(H, W)`` or ``(X, Y, Z)``.
+        label: reference mask, same shape.
+
+    Returns:
+        ``dice``, ``precision``, ``recall``, ``cldice``, ``topology_precision``, ``topology_sensitivity`` as in
+        :func:`score_case`; the number of ``components`` and of ``label_components``; and ``betti0_error``, by how many
+        they differ.
+    """
+    check_same_shape(prediction=prediction, label=label)
+    case = _sparse(np.asarray(prediction, dtype=bool), np.asarray(label, dtype=bool))
+    ours, theirs = (mask.components[1] if len(mask) else 0 for mask in (case.prediction, case.label))
+    counts = {"components": ours, "label_components": theirs, "betti0_error": abs(ours - theirs)}
+    return _overlap_scores(case) | _cldice_scores(case) | {name: float(count) for name, count in counts.items()}
+
+
 class ClDiceMetric(CumulativeIterationMetric):
     """Mean :func:`cldice` over cases and channels; no case is ever left out.
 

@@ -40,16 +40,36 @@ def write_scores(
     folder = Path(folder)
     partners = {side: list(names) for side, names in (unmatched or {}).items()}
     summary = summarize(scores) | {"without_partner": partners} | dict(notes or {})
-    ordered = sorted(scores)
-    with replacing(folder / "metrics.csv") as path, path.open("w", newline="", encoding="utf-8") as file:
-        table = csv.writer(file)
-        table.writerow(["case", *scores[ordered[0]]])
-        for case in ordered:
-            table.writerow([case, *("" if math.isnan(v) else f"{v:.6g}" for v in scores[case].values())])
-    with replacing(folder / "summary.json") as path:
-        path.write_text(json.dumps(_without_nan(summary), indent=1) + "\n", encoding="utf-8")
+    write_report(folder, ("case",), {(case,): row for case, row in scores.items()}, summary)
     if not quiet:
         print(f"{render(summary)}\n\nwritten: {folder / 'metrics.csv'}, {folder / 'summary.json'}", flush=True)
+
+
+def write_report(
+    folder: Path,
+    names: Sequence[str],
+    rows: Mapping[tuple[Any, ...], Mapping[str, float]],
+    summary: Mapping[str, Any],
+) -> None:
+    """Write ``metrics.csv``, one row for each entry of ``rows``, and ``summary.json``, with NaN as nothing and as null.
+
+    Args:
+        folder: where to write; made if it is absent.
+        names: columns in front of the scores, what a row is of.
+        rows: the scores by the values of these columns; at least one, all of the same metrics.
+        summary: what the JSON file shall hold.
+
+    Raises:
+        OSError: If a file cannot be written.
+    """
+    ordered = sorted(rows)
+    with replacing(folder / "metrics.csv") as path, path.open("w", newline="", encoding="utf-8") as file:
+        table = csv.writer(file)
+        table.writerow([*names, *rows[ordered[0]]])
+        for key in ordered:
+            table.writerow([*key, *map(_cell, rows[key].values())])
+    with replacing(folder / "summary.json") as path:
+        path.write_text(json.dumps(_without_nan(summary), indent=1) + "\n", encoding="utf-8")
 
 
 def summarize(scores: Scores) -> dict[str, Any]:
@@ -66,21 +86,30 @@ def summarize(scores: Scores) -> dict[str, Any]:
         * ``failures``: ``empty_prediction``, ``empty_label`` and ``missed_vessel`` (at least one component of the label
           without a predicted voxel), each with its number ``n`` and the ``cases``.
     """
-    names = next(iter(scores.values()))
-    metrics = {name: _statistics(np.array([row[name] for row in scores.values()])) for name in names}
-    return {"cases": len(scores), "metrics": metrics, "failures": _failures(scores)}
+    return {"cases": len(scores), "metrics": statistics(list(scores.values())), "failures": _failures(scores)}
+
+
+def statistics(rows: Sequence[Mapping[str, float]]) -> dict[str, dict[str, float]]:
+    """Return ``mean``, ``sd``, ``median`` and ``n`` of each metric over ``rows``, see :func:`summarize`."""
+    return {name: _statistics(np.array([row[name] for row in rows])) for name in rows[0]}
 
 
 def render(summary: Mapping[str, Any]) -> str:
     """Return the summary as a table of text."""
-    width = max(map(len, summary["metrics"]))
-    lines = [f"{'metric':{width}}  {'mean':>9}  {'sd':>9}  {'median':>9}  {'n':>4}"]
-    for name, values in summary["metrics"].items():
-        cells = "  ".join(f"{_short(values[key]):>9}" for key in ("mean", "sd", "median"))
-        lines.append(f"{name:{width}}  {cells}  {values['n']:>4}")
+    lines = [render_statistics(summary["metrics"])]
     for failure, found in summary["failures"].items():
         listed = f": {', '.join(found['cases'])}" if found["cases"] else ""
         lines.append(f"{failure.replace('_', ' ')}: {found['n']} of {summary['cases']} cases{listed}")
+    return "\n".join(lines)
+
+
+def render_statistics(metrics: Mapping[str, Mapping[str, float]]) -> str:
+    """Return the statistics of each metric as a table of text."""
+    width = max(map(len, metrics))
+    lines = [f"{'metric':{width}}  {'mean':>9}  {'sd':>9}  {'median':>9}  {'n':>4}"]
+    for name, values in metrics.items():
+        cells = "  ".join(f"{_short(values[key]):>9}" for key in ("mean", "sd", "median"))
+        lines.append(f"{name:{width}}  {cells}  {values['n']:>4}")
     return "\n".join(lines)
 
 
@@ -102,6 +131,13 @@ def _failures(scores: Scores) -> dict[str, dict[str, Any]]:
     }
     cases = {failure: [case for case in sorted(scores) if failed(scores[case])] for failure, failed in tests.items()}
     return {failure: {"n": len(found), "cases": found} for failure, found in cases.items()}
+
+
+def _cell(value: float) -> str:
+    """Write a score: counts whole, however large."""
+    if math.isnan(value):
+        return ""
+    return f"{value:.0f}" if float(value).is_integer() else f"{value:.6g}"
 
 
 def _without_nan(value: Any) -> Any:

@@ -10,6 +10,8 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 BUNDLES = sorted(path for path in (ROOT / "bundles").iterdir() if path.is_dir())
+XCA = [path for path in BUNDLES if path.name in {"casrnet_bundle", "svsnet_bundle"}]  # X-ray angiograms
+CT = [path for path in BUNDLES if path not in XCA]
 
 
 @pytest.fixture(params=BUNDLES, ids=lambda path: path.name)

@@ -33,8 +33,10 @@ from .ncct import (
     slab_truth,
 )
 from .records import calcium_record, grid_record, heart_record, thorax_record, tree_record
-from .request import Request
+from .request import FRAMES, Request
 from .slabs import Slabs
+from .xca.files import scene_record, sequence_files, write_sequence
+from .xca.sequence import draw_scene, render_sequence
 
 _FOLDERS = {"label": "labels", "branches": "branches", "heart": "hearts"}
 
@@ -48,8 +50,8 @@ def write_case(folder: Path, request: Request) -> None:
     """
     anatomy = draw_anatomy(request.rng(0))
     plaques = draw_tree_plaques(anatomy.tree.branches, DIFFICULTIES[request.difficulty], request.rng(2))
-    write = _write_ccta if request.modality == "ccta" else _write_ncct
-    record = write(folder, request, anatomy, plaques)
+    write = {"ccta": _write_ccta, "ncct": _write_ncct, "xca": _write_xca}
+    record = write[request.modality](folder, request, anatomy, plaques)
     write_json_file(folder / "cases" / f"{request.case}.json", record)
 
 
@@ -59,13 +61,19 @@ def is_complete(folder: Path, request: Request) -> bool:
         record = json.loads((folder / "cases" / f"{request.case}.json").read_text(encoding="ascii"))
     except (FileNotFoundError, json.JSONDecodeError):
         return False
+    wanted = json.loads(json.dumps(asdict(request)))
+    made = {key: record.get("request", {}).get(key) for key in wanted}  # an argument that was added later is None
+    return bool(made == wanted and all(file.is_file() for file in _files(folder, request)))
+
+
+def _files(folder: Path, request: Request) -> list[Path]:
+    """Return the files that make a case complete, beside its record."""
+    if request.modality == "xca":
+        return sequence_files(folder, request.case, request.frames or FRAMES)
     kinds = [*_FOLDERS.values(), *(["calcium"] if request.modality == "ncct" else [])]
     files = [folder / "images" / name for name in request.images]
     files += [folder / kind / f"{request.case}.nii.gz" for kind in kinds]
-    files += [folder / "centerlines" / f"{request.case}.{suffix}" for suffix in ("vtp", "json")]
-    wanted = json.loads(json.dumps(asdict(request)))
-    made = {key: record.get("request", {}).get(key) for key in wanted}  # an argument that was added later is None
-    return bool(made == wanted and all(file.is_file() for file in files))
+    return files + [folder / "centerlines" / f"{request.case}.{suffix}" for suffix in ("vtp", "json")]
 
 
 def _write_ccta(folder: Path, request: Request, anatomy: Anatomy, plaques: Sequence[Plaque]) -> dict[str, Any]:
@@ -93,7 +101,7 @@ def _render_ccta(
         fitted = fit_tree(tree, heart, background)
         return render_on(background, fitted, plaques, protocol, request.rng(4)), background.grid
     points = np.concatenate([b.points for b in tree.branches])
-    grid = draw_grid(points, request.rng(1), request.shape, request.spacing, request.orientation)
+    grid = draw_grid(points, request.rng(1), request.voxels, request.spacing, request.orientation)
     return render_ccta(heart, anatomy.thorax, tree, plaques, protocol, grid, request.rng(4)), grid
 
 
@@ -102,7 +110,14 @@ def _write_ncct(folder: Path, request: Request, anatomy: Anatomy, plaques: Seque
     branches = anatomy.tree.branches
     points = np.concatenate([b.points for b in branches])
     grid = draw_grid(
-        points, request.rng(1), request.shape, request.spacing, request.orientation, IN_PLANE_MM, SLICE_MM, tilted=False
+        points,
+        request.rng(1),
+        request.voxels,
+        request.spacing,
+        request.orientation,
+        IN_PLANE_MM,
+        SLICE_MM,
+        tilted=False,
     )
     slabs = Slabs.of(grid)
     exposures: list[Exposure] = []
@@ -125,6 +140,23 @@ def _write_ncct(folder: Path, request: Request, anatomy: Anatomy, plaques: Seque
         "protocol": {"slice_mm": slabs.thickness_mm, "views": [asdict(exposure) for exposure in exposures]},
         "calcium": calcium_record(record["plaques"], scores),
         "lumen_voxels": int(truth.label.sum()),
+    }
+
+
+def _write_xca(folder: Path, request: Request, anatomy: Anatomy, plaques: Sequence[Plaque]) -> dict[str, Any]:
+    """Write the files of an X-ray sequence; return its record."""
+    frames = request.frames or FRAMES
+    rngs = [request.rng(7), request.rng(8), request.rng(9)]
+    scene = draw_scene(anatomy, plaques, request.difficulty, request.pixels, frames, rngs)
+    angiogram = render_sequence(anatomy, scene, frames, request.rng(10), request.rng(11))
+    write_sequence(folder, request.case, angiogram, scene)
+    return {
+        "request": asdict(request),
+        "frame": "RAS",
+        "heart": heart_record(anatomy.heart),
+        "thorax": thorax_record(anatomy.thorax),
+        **tree_record(anatomy.tree, plaques, anatomy.tree.branches),
+        **scene_record(scene, angiogram),
     }
 
 

@@ -34,6 +34,7 @@ def write_dataset(
     test: float = 0.15,
     workers: int = 1,
     views: int = 1,
+    frames: int | None = None,
 ) -> Path:
     """Write a data set of phantoms with exact truth; nothing is downloaded.
 
@@ -45,8 +46,9 @@ def write_dataset(
         cases: number of cases.
         seed: chooses the persons; sets with different seeds share none.
         modality: "ccta", contrast-enhanced coronary CT, or "ncct", non-contrast CT of the same persons as calcium
-            scoring takes it, with calcium and its Agatston score.
-        shape: voxels along the three stored axes; None for volumes that hold the whole heart.
+            scoring takes it, with calcium and its Agatston score; or "xca", X-ray sequences of one injected artery.
+        shape: voxels along the three stored axes; None for volumes that hold the whole heart. For xca rows and columns;
+            None for 512, 512.
         spacing: mm per voxel along them, or one number for all; None draws 0.33 to 0.5 mm as scanners do (ncct: 0.33 to
             0.42 mm in slices of 3 mm). Pixels of ncct must be square.
         difficulty: "easy", "default" or "hard": noise, contrast, artefacts and plaques.
@@ -59,6 +61,7 @@ def write_dataset(
         workers: processes that make cases at the same time; each needs up to 2 GB.
         views: renderings of every case that share anatomy, plaques and labels and differ in tissue values, dose and
             noise, for ncct only; two or more are named ``<case>_v0``, ``<case>_v1`` and so on.
+        frames: frames of a sequence at 15 per second, for xca only; None for 12.
 
     Returns:
         The path of the written ``dataset.json``.
@@ -67,7 +70,7 @@ def write_dataset(
         ValueError: If an argument is out of range.
     """
     first = checked_request(
-        cases, seed, modality, shape, spacing, difficulty, orientation, background, heart_mask, views
+        cases, seed, modality, shape, spacing, difficulty, orientation, background, heart_mask, views, frames
     )
     if not (validation >= 0 and test >= 0 and validation + test <= 1):
         raise ValueError(
@@ -110,8 +113,9 @@ def _data_list(sections: dict[str, list[Request]], request: Request) -> dict[str
         "difficulty": request.difficulty,
         "labels": {"0": "background", "1": "coronary lumen"},
         "branch_labels": {str(k): v for k, v in BRANCH_LABELS.items()},
-        "heart_labels": {str(v): k for k, v in HEART_LABELS.items()},
     }
+    if request.modality != "xca":
+        header["heart_labels"] = {str(v): k for k, v in HEART_LABELS.items()}
     return header | {section: [_entry(request) for request in requests] for section, requests in sections.items()}
 
 

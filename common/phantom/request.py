@@ -12,7 +12,13 @@ from .ccta import DIFFICULTIES
 VERSION = 1
 """Rises when the same seed gives other images or labels."""
 
-MODALITIES = ("ccta", "ncct")
+MODALITIES = ("ccta", "ncct", "xca")
+
+FRAME = (512, 512)
+"""Rows and columns of an angiogram unless a shape is given."""
+
+FRAMES = 12
+"""Frames of an angiogram unless their number is given."""
 
 
 @dataclass(frozen=True)
@@ -22,13 +28,14 @@ class Request:
     seed: int
     number: int
     modality: str
-    shape: tuple[int, int, int] | None
+    shape: tuple[int, int, int] | tuple[int, int] | None
     spacing: tuple[float, float, float] | None
     difficulty: str
     orientation: str | None
     background: str | None = None
     heart_mask: str | None = None
     views: int | None = None
+    frames: int | None = None
     version: int = VERSION
 
     @property
@@ -42,6 +49,16 @@ class Request:
         if self.views is None or self.views == 1:
             return (f"{self.case}.nii.gz",)
         return tuple(f"{self.case}_v{view}.nii.gz" for view in range(self.views))
+
+    @property
+    def voxels(self) -> tuple[int, int, int] | None:
+        """Shape of a volume, None where it is to be drawn; angiograms have none."""
+        return self.shape if self.shape is not None and len(self.shape) == 3 else None
+
+    @property
+    def pixels(self) -> tuple[int, int]:
+        """Rows and columns of an angiogram."""
+        return self.shape if self.shape is not None and len(self.shape) == 2 else FRAME
 
     def rng(self, *purpose: int) -> np.random.Generator:
         """Return the random numbers for one purpose, which depend on seed and number only."""
@@ -59,17 +76,24 @@ def checked_request(
     background: str | None,
     heart_mask: str | None,
     views: int,
+    frames: int | None = None,
 ) -> Request:
     """Check the arguments of a data set and return the request for its first case."""
     if cases < 1 or seed < 0:
         raise ValueError(f"cases must be at least 1 and seed at least 0, got {cases} and {seed}")
     if modality not in MODALITIES:
-        raise ValueError(f"modality must be 'ccta' or 'ncct', got {modality!r}")
-    if views < 1 or (views > 1 and modality != "ncct"):
-        raise ValueError(f"views must be at least 1, and 1 for ccta, got {views} for {modality!r}")
+        raise ValueError(f"modality must be one of {', '.join(MODALITIES)}, got {modality!r}")
+    if views < 1:
+        raise ValueError(f"views must be at least 1, got {views}")
+    if views > 1 and modality != "ncct":
+        raise ValueError(f"views must be at least 1, and 1 for {modality}, got {views}")
     if difficulty not in DIFFICULTIES:
         raise ValueError(f"difficulty must be one of {', '.join(DIFFICULTIES)}, got {difficulty!r}")
     sizes = _numbers(shape)
+    if modality == "xca":
+        _check_none(modality, spacing=spacing, orientation=orientation, background=background, heart_mask=heart_mask)
+        return _xca_request(seed, sizes, shape, difficulty, frames)
+    _check_none(modality, frames=frames)
     if shape is not None and (len(sizes) != 3 or min(sizes) < 16 or any(v % 1 for v in sizes)):
         raise ValueError(f"shape must be three whole numbers of at least 16 voxels, such as 160,160,128, got {shape!r}")
     edges = _numbers(spacing) * (3 if isinstance(spacing, (int, float)) else 1)
@@ -95,6 +119,24 @@ def checked_request(
         heart_mask=None if heart_mask is None else str(heart_mask),
         views=views if modality == "ncct" else None,
     )
+
+
+def _xca_request(seed: int, sizes: Sequence[float], shape: object, difficulty: str, frames: int | None) -> Request:
+    """Check what only angiograms ask for and return the request for the first case."""
+    if shape is not None and (len(sizes) != 2 or min(sizes) < 32 or any(v % 1 for v in sizes)):
+        raise ValueError(f"shape of xca must be rows and columns of at least 32 pixels, such as 512,512, got {shape!r}")
+    count = FRAMES if frames is None else frames
+    if isinstance(count, bool) or not isinstance(count, int) or not 1 <= count <= 300:
+        raise ValueError(f"frames must be a whole number from 1 to 300, got {frames!r}")
+    rows, columns = sizes or FRAME
+    return Request(int(seed), 0, "xca", (int(rows), int(columns)), None, difficulty, None, frames=count)
+
+
+def _check_none(modality: str, **arguments: object) -> None:
+    """Refuse arguments that mean nothing for a modality."""
+    given = [name for name, value in arguments.items() if value is not None]
+    if given:
+        raise ValueError(f"{' and '.join(given)} cannot be chosen for modality {modality}: leave it out")
 
 
 def _check_slices(spacing: Sequence[float], orientation: str | None, background: str | None) -> None:

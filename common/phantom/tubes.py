@@ -74,7 +74,7 @@ def vessel_coordinates(
         position: RAS mm, ``(N, 3)``.
     """
     _, nearest = cKDTree(branch.points).query(position)
-    tangent, first, second = _frames(branch.points)
+    tangent, first, second = vessel_frames(branch.points)
     offset = position - branch.points[nearest]
     along = np.einsum("ij,ij->i", offset, tangent[nearest])
     before = (nearest == 0) & (along < 0)
@@ -118,7 +118,7 @@ def _near(branch: Branch, index: int, flat: NDArray[np.int64], grid: ScanGrid, m
     return voxels.subset(voxels.axis_mm <= voxels.radius_mm + margin_mm)
 
 
-def _frames(points: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+def vessel_frames(points: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     """Return tangents and two normals that turn as little as possible along the curve, ``(N, 3)`` each."""
     tangent = np.gradient(points, axis=0)
     tangent /= np.linalg.norm(tangent, axis=1, keepdims=True)

@@ -17,7 +17,7 @@ from monai.bundle import ConfigParser, ConfigWorkflow
 
 from common.phantom.dataset import write_dataset
 
-from ..conftest import BUNDLES, ROOT
+from ..conftest import BUNDLES, ROOT, XCA
 
 SMALL = {  # overrides that make a method tiny
     "casnet_bundle": {"network_def::width": 8, "patch_size": [32, 32, 32], "spacing": [1.5, 1.5, 1.5]},
@@ -34,6 +34,22 @@ SMALL = {  # overrides that make a method tiny
         "spacing": [1.5, 1.5, 1.5],
         "iterations": 2,
     },
+    "casrnet_bundle": {
+        "network_def::init_features": 4,
+        "network_def::growth_rate": 2,
+        "network_def::block_config": [1, 1, 1, 1],
+        "network_def::widths": [4, 4, 4, 4, 4],
+        "image_size": 64,
+        "patch_size": [64, 64],
+        "batch_size": 3,
+        "film": None,
+    },
+    "svsnet_bundle": {
+        "network_def::widths": [2, 2, 2],
+        "patch_size": [32, 32],
+        "num_windows": 2,
+        "film": None,
+    },
 }
 NETWORKS = {"network_def": "model.pt", "coarse_network_def": "model_coarse.pt"}
 SHORT = {"epochs": 1, "val_interval": 1, "num_workers": 0}  # overrides that make a training short
@@ -48,6 +64,7 @@ class BundleCopy:
 
     def __init__(self, bundle, folder):
         self.root = folder / "bundles" / bundle.name
+        self.xca = bundle in XCA  # X-ray angiograms, else CT
         shutil.copytree(bundle, self.root, ignore=shutil.ignore_patterns("__pycache__", "*.pt", "eval", "data"))
         (self.root / "models").mkdir(exist_ok=True)
         (folder / "common").symlink_to(ROOT / "common")
@@ -132,11 +149,21 @@ def copy(request, tmp_path):
     return BundleCopy(request.param, tmp_path)
 
 
+def for_bundles(bundles, fixture="copy"):
+    """Run a test for some bundles only."""
+    return pytest.mark.parametrize(fixture, bundles, ids=lambda path: path.name, indirect=True)
+
+
 @pytest.fixture
-def toy_set(tmp_path):
-    """A data set of noise, 20 x 24 x 28 voxels, with one vessel in each label; for what needs no anatomy."""
+def toy_set(copy, tmp_path):
+    """A data set of noise for a copy of a bundle, with one vessel in each label; for what needs no anatomy.
+
+    Volumes of 20 x 24 x 28 voxels, or sequences of 3 frames of 64 x 64 pixels.
+    """
     folder = tmp_path / "toy_set"
     noise = [np.random.default_rng(number).normal(100, 300, (20, 24, 28)) for number in range(4)]
+    if copy.xca:
+        noise = [np.random.default_rng(number).integers(0, 256, (64, 64, 3)) for number in range(4)]
     cases = [write_case(folder, str(number), voxels) for number, voxels in enumerate(noise)]
     return write_list(folder, training=cases[:2], validation=cases[2:3], test=cases[3:]).parent
 
@@ -146,19 +173,34 @@ def write_case(folder, name, voxels, label=None):
     if label is None:
         label = np.zeros(voxels.shape)
         label[8:11, 8:11] = 1
+    dtype = np.uint8 if np.issubdtype(voxels.dtype, np.integer) else np.float32
     for kind, values in (("images", voxels), ("labels", label)):
         (folder / kind).mkdir(parents=True, exist_ok=True)
-        image = nibabel.Nifti1Image(values.astype(np.float32), np.diag([1.5, 1.5, 1.5, 1]))
+        image = nibabel.Nifti1Image(values.astype(dtype), np.diag([1.5, 1.5, 1.5, 1]))
         nibabel.save(image, folder / kind / f"{name}.nii.gz")
     return folder / "images" / f"{name}.nii.gz"
 
 
 @pytest.fixture(scope="session")
-def phantoms(tmp_path_factory):
-    """Image and label of four small phantoms, 96 x 96 x 72 mm around the heart."""
-    folder = tmp_path_factory.mktemp("phantoms")
+def hearts(tmp_path_factory):
+    """Image and label of four small phantoms of CT, 96 x 96 x 72 mm around the heart."""
+    folder = tmp_path_factory.mktemp("hearts")
     write_dataset(folder, cases=4, seed=3, shape=(64, 64, 48), spacing=1.5, orientation="RAS", validation=0, test=0)
     return json.loads(write_list(folder, training=sorted((folder / "images").iterdir())).read_text())["training"]
+
+
+@pytest.fixture(scope="session")
+def angiograms(tmp_path_factory):
+    """Image and label of four small phantoms of X-ray angiography, 3 frames of 64 x 64 pixels."""
+    folder = tmp_path_factory.mktemp("angiograms")
+    write_dataset(folder, cases=4, seed=3, modality="xca", shape=(64, 64), frames=3, validation=0, test=0)
+    return json.loads(write_list(folder, training=sorted((folder / "images").iterdir())).read_text())["training"]
+
+
+@pytest.fixture
+def phantoms(copy, request):
+    """Four small phantoms for a copy of a bundle."""
+    return request.getfixturevalue("angiograms" if copy.xca else "hearts")
 
 
 def write_list(folder, **sections):
@@ -177,8 +219,7 @@ def write_list(folder, **sections):
     return folder / "dataset.json"
 
 
-@pytest.fixture(scope="session")
-def data(phantoms, tmp_path_factory):
+@pytest.fixture
+def data(phantoms, tmp_path):
     """A data set of two cases for training, one for validation and one for the test."""
-    folder = tmp_path_factory.mktemp("data")
-    return write_list(folder, training=phantoms[:2], validation=phantoms[2:3], test=phantoms[3:]).parent
+    return write_list(tmp_path / "data", training=phantoms[:2], validation=phantoms[2:3], test=phantoms[3:]).parent

@@ -1,4 +1,7 @@
-"""What a user gets wrong ends with a message that names the thing and the cure, and never with a silent result."""
+"""What a user gets wrong ends with a message that names the thing and the cure, and never with a silent result.
+
+What only X-ray angiograms can have wrong is in test_angiogram_bad_input.py.
+"""
 
 import json
 import re
@@ -8,7 +11,8 @@ import numpy as np
 import pytest
 import torch
 
-from .conftest import SHORT, write_case, write_list
+from ..conftest import CT
+from .conftest import SHORT, for_bundles, write_case, write_list
 
 RUN_IDS = {"train": "training", "evaluate": "evaluating", "inference": "run"}
 ALL = ["train", "evaluate", "inference"]
@@ -100,6 +104,7 @@ def test_a_truncated_image_is_named(copy, toy_set, config):
     assert re.search(rf"cannot read .*{file.name}; is it complete, .* Copy or export it again", message)
 
 
+@for_bundles(CT)
 @pytest.mark.parametrize("config", ALL)
 def test_a_plane_image_is_named(copy, toy_set, config):
     file = first_image(toy_set, config)
@@ -108,6 +113,7 @@ def test_a_plane_image_is_named(copy, toy_set, config):
     assert re.search(rf"{file.name}.*(3 axes|\(20, 24\))", message)
 
 
+@for_bundles(CT)
 @pytest.mark.parametrize("config", ALL)
 def test_voxels_that_are_no_numbers_are_counted(copy, toy_set, config):
     voxels = noise()
@@ -117,6 +123,7 @@ def test_voxels_that_are_no_numbers_are_counted(copy, toy_set, config):
     assert re.search(rf"{file.name}: 1 voxels are NaN or infinite; replace them", message)
 
 
+@for_bundles(CT)
 def test_the_workers_of_a_data_loader_report_the_same(copy, toy_set):
     voxels = noise()
     voxels[3, 4, 5] = np.nan
@@ -125,6 +132,7 @@ def test_the_workers_of_a_data_loader_report_the_same(copy, toy_set):
     assert re.search(r"3\.nii\.gz: 1 voxels are NaN or infinite; replace them", message)
 
 
+@for_bundles(CT)
 @pytest.mark.parametrize("config", LABELLED)
 def test_label_values_other_than_0_and_1_are_named(copy, toy_set, config):
     label = np.zeros((20, 24, 28))
@@ -134,6 +142,7 @@ def test_label_values_other_than_0_and_1_are_named(copy, toy_set, config):
     assert re.search(rf"labels/{file.name}: a label is 0 .* but it holds \[3\.0\]", message)
 
 
+@for_bundles(CT)
 @pytest.mark.parametrize("config", LABELLED)
 @pytest.mark.parametrize("fault", ["shape", "place"])
 def test_a_label_that_does_not_lie_on_its_image_is_named(copy, toy_set, config, fault):

@@ -1,4 +1,4 @@
-"""Masks lie on their image, whatever its format, orientation and size; and every option of inference does its part."""
+"""Masks of CT lie on their image, whatever its format, orientation and size; and every option of inference does its part."""
 
 import nibabel
 import numpy as np
@@ -9,19 +9,14 @@ from scipy.spatial.transform import Rotation
 
 from common.grids import describe_difference, read_grid
 
-from ..conftest import BUNDLES, ROOT
-from .conftest import BundleCopy
+from ..conftest import CT, ROOT
+from .conftest import BundleCopy, for_bundles
 
 itk = pytest.importorskip("itk")
 
 EVERYWHERE = np.ones((3, 3, 3))  # voxels touch at faces, edges and corners
 NATIVE = [ROOT / "bundles" / "syncas_bundle"]  # for CT without contrast; the others need contrast
-CONTRAST = [bundle for bundle in BUNDLES if bundle not in NATIVE]
-
-
-def for_bundles(bundles, fixture="copy"):
-    """Run a test for some bundles only."""
-    return pytest.mark.parametrize(fixture, bundles, ids=lambda path: path.name, indirect=True)
+CONTRAST = [bundle for bundle in CT if bundle not in NATIVE]
 
 
 def write_with_itk(voxels, affine, path):
@@ -61,10 +56,10 @@ def oblique(affine):
 
 
 @pytest.fixture(scope="module")
-def scans(phantoms, tmp_path_factory):
+def scans(hearts, tmp_path_factory):
     """One phantom, stored in many ways, and without contrast."""
     folder = tmp_path_factory.mktemp("scans")
-    original = nibabel.load(phantoms[3]["image"])
+    original = nibabel.load(hearts[3]["image"])
     voxels, affine = np.asanyarray(original.dataobj).astype(np.int16), original.affine
     nibabel.save(nibabel.Nifti1Image(voxels, affine), folder / "ras.nii.gz")
     turned = nibabel.orientations.axcodes2ornt("PIL")  # other order, other directions
@@ -83,7 +78,7 @@ def scans(phantoms, tmp_path_factory):
 CASES = ["dicom", "metaimage", "native", "oblique", "ras", "scan", "turned"]
 
 
-@pytest.fixture(scope="module", params=BUNDLES, ids=lambda path: path.name)
+@pytest.fixture(scope="module", params=CT, ids=lambda path: path.name)
 def masks(request, scans, tmp_path_factory):
     """What a bundle makes of the scans, by case."""
     copy = BundleCopy(request.param, tmp_path_factory.mktemp("inference"))
@@ -129,9 +124,9 @@ def test_a_scan_without_contrast_gets_an_empty_mask(masks):
 
 
 @pytest.fixture
-def piece(phantoms, tmp_path):
+def piece(hearts, tmp_path):
     """A cut-out smaller than a patch."""
-    image = nibabel.load(phantoms[3]["image"]).slicer[20:44, 20:48, 12:36]
+    image = nibabel.load(hearts[3]["image"]).slicer[20:44, 20:48, 12:36]
     nibabel.save(image, tmp_path / "piece.nii.gz")
     return tmp_path / "piece.nii.gz"
 
@@ -147,6 +142,7 @@ def segment(copy, piece, folder, **options):
 
 
 @pytest.mark.slow
+@for_bundles(CT)
 def test_the_options_of_inference_do_what_they_say(copy, piece):
     plain = segment(copy, piece, "plain", save_probability=True)
     threshold = float(np.quantile(plain["prob"], 0.8))
@@ -206,6 +202,7 @@ def test_the_thick_slices_of_a_real_native_series_are_named_and_a_mask_is_writte
 
 
 @pytest.mark.slow
+@for_bundles(CT)
 @pytest.mark.filterwarnings("ignore::UserWarning")
 def test_a_real_contrast_scan_gets_a_mask_on_its_grid(copy, real_data):
     scan = real_data / "cta_heart" / "aorta_case" / "ct_cropped.nii.gz"

@@ -11,7 +11,8 @@ from monai.engines import SupervisedTrainer
 from common.evaluation import evaluate
 from common.weights import check_weights
 
-from .conftest import SHORT, write_list
+from ..conftest import CT
+from .conftest import SHORT, for_bundles, write_list
 
 
 def state_of(path):
@@ -38,7 +39,7 @@ def test_the_three_commands_work_from_the_bundles_folder(copy, data, phantoms):
     check_weights(copy.weights, copy.network)
     assert not equal(state_of(copy.weights), released)
     assert equal(state_of(copy.weights.with_name("model_released.pt")), released)
-    assert state_of(copy.eval / "last.pt")["trainer"]["epoch_length"] == 2
+    assert state_of(copy.eval / "last.pt")["trainer"]["epoch_length"] == 2  # batches of two cases
     assert list(copy.eval.glob("events.out.tfevents.*"))
 
     code, output = copy.command("evaluating", "--config_file", "configs/evaluate.yaml", **options, threshold=0.9)
@@ -126,6 +127,7 @@ def test_an_interrupted_training_ends_as_if_it_had_not_been(copy, data, num_work
     assert equal(state_of(copy.eval / "parts" / "model.pt"), state_of(copy.eval / "whole" / "model.pt"))
 
 
+@for_bundles(CT)
 @pytest.mark.slow
 def test_at_least_half_of_the_patches_of_a_training_hold_vessel(copy, data):
     workflow = copy.workflow("train.yaml", dataset_dir=str(data), **SHORT)
@@ -136,6 +138,7 @@ def test_at_least_half_of_the_patches_of_a_training_hold_vessel(copy, data):
     assert filled.float().mean() >= 0.5
 
 
+@for_bundles(CT)
 @pytest.mark.slow
 def test_evaluation_scores_the_masks_that_inference_writes(copy, phantoms, tmp_path):
     cases = write_list(tmp_path / "pair", test=phantoms[2:]).parent

@@ -147,7 +147,7 @@ def test_a_small_volume_is_placed_on_the_arteries():
     [
         ({"cases": 0}, "cases must be at least 1"),
         ({"seed": -1}, "seed at least 0"),
-        ({"modality": "mri"}, "modality must be 'ccta' or 'ncct', got 'mri'"),
+        ({"modality": "mri"}, "modality must be one of ccta, ncct, xca, got 'mri'"),
         ({"difficulty": "extreme"}, "difficulty must be one of easy, default, hard, got 'extreme'"),
         ({"shape": (64, 64)}, "shape must be three whole numbers"),
         ({"shape": (64, 64, 4)}, "at least 16 voxels"),

@@ -16,8 +16,9 @@ from ignite.engine import Engine, Events
 from monai.data import MetaTensor
 from numpy.typing import NDArray
 
-from .common.evaluation import VesselScores, items_of
+from .common.evaluation import VesselScores
 from .common.files import check_writable, replacing
+from .common.score_handler import items_of
 from .inferers import Crops, GuidedInferer
 
 TABLE = ("dice", "cldice", "precision", "recall", "hd95_mm", "assd_mm", "betti0_error")

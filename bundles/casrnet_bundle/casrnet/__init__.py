@@ -1,0 +1,1 @@
+"""CASR-Net: coronary arteries in single X-ray angiograms."""

@@ -1,0 +1,1 @@
+"""SVS-net: coronary arteries in X-ray angiography sequences."""

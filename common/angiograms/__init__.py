@@ -1,0 +1,1 @@
+"""X-ray coronary angiograms: reading, loading, saving and showing stills and sequences."""
