@@ -30,7 +30,7 @@ endif
 	@echo "Look at the pictures in demo/"
 
 test: .venv/ready
-	OMP_NUM_THREADS=1 $(RUN) -m pytest -q -m "not slow"
+	OMP_NUM_THREADS=1 $(RUN) -m pytest -q -n 2 --dist loadfile -m "not slow"
 
 check: .venv/ready
 	.venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/mypy

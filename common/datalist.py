@@ -14,7 +14,7 @@ import numpy as np
 from .angiograms.folds import draw_cases, make_folds, read_folds
 from .angiograms.layouts import LAYOUTS, Case, Collection
 from .angiograms.lists import common_size
-from .angiograms.scores import read_masks
+from .angiograms.masks import read_masks
 from .files import check_writable, write_json_file
 
 AUTO = "auto"
@@ -49,8 +49,8 @@ def datalist(
         seed: of the random choice of folds, validation and test.
 
     Raises:
-        ValueError: If the folder is in no known layout or in several, an image and its label differ in size, or a case
-            is in no fold or group.
+        ValueError: If the folder is in no known layout or in several, an image and its label differ in size or place, a
+            case is in no fold or group, or folds and shares were both given.
         OSError: If a file is absent or cannot be written.
     """
     target = Path(out)
@@ -59,6 +59,8 @@ def datalist(
     for name, share in (("validation", validation), ("test", test)):
         if share is not None and not 0 <= share < 1:
             raise ValueError(f"{name} must be a share from 0 to below 1, got {share}")
+    if folds is not None and (validation is not None or test is not None):
+        raise ValueError("folds and a share for validation or test were given: with folds all cases are for training")
     check_writable(target.parent)
     name = _choose(Path(root), layout)
     found = LAYOUTS[name].collect(Path(root), target.parent / "masks")

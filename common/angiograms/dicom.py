@@ -10,6 +10,7 @@ import numpy as np
 import pydicom
 from monai.utils import optional_import
 from numpy.typing import NDArray
+from pydicom.dataelem import RawDataElement
 from pydicom.errors import InvalidDicomError
 
 from .pictures import one_channel
@@ -28,6 +29,8 @@ class DicomTags(NamedTuple):
         pixel_bytes: bytes that the pixels of all frames take; 0 where they are compressed.
         signed: whether pixels are signed.
         frames: number of frames.
+        rows: of a frame.
+        columns: of a frame.
         frame_ms: time from frame to frame.
         pixel_mm: edge of a pixel, at the detector where the file says it.
         angles_deg: primary (LAO positive) and secondary (CRA positive) angle of the C-arm.
@@ -40,6 +43,8 @@ class DicomTags(NamedTuple):
     pixel_bytes: int
     signed: bool
     frames: int
+    rows: int
+    columns: int
     frame_ms: float
     pixel_mm: float
     angles_deg: tuple[float, float]
@@ -61,7 +66,7 @@ def read_tags(path: Path, allow_uneven_time: bool = False) -> DicomTags:
     try:
         header = pydicom.dcmread(path, stop_before_pixels=True)
     except InvalidDicomError as error:
-        raise ValueError(f"{path} is no DICOM file: {error}") from error
+        raise ValueError(f"{path} is no DICOM file; is it complete, and of the format that its name says?") from error
     if not (header.get("Rows") and header.get("Columns") and header.get("BitsStored")):
         raise ValueError(f"{path} describes no image (a report or a directory?); give the file of the angiogram")
     spacing = header.get("ImagerPixelSpacing") or header.get("PixelSpacing") or [0.0]
@@ -71,6 +76,8 @@ def read_tags(path: Path, allow_uneven_time: bool = False) -> DicomTags:
         pixel_bytes=_pixel_bytes(header),
         signed=header.get("PixelRepresentation") == 1,
         frames=int(header.get("NumberOfFrames") or 1),
+        rows=int(header.Rows),
+        columns=int(header.Columns),
         frame_ms=_frame_ms(header, path, allow_uneven_time),
         pixel_mm=float(spacing[0]),
         angles_deg=(_angle(header, "Primary"), _angle(header, "Secondary")),
@@ -96,10 +103,10 @@ def read_pixels(path: Path, tags: DicomTags) -> NDArray[np.float32]:
         ValueError: If the pixels are missing or incomplete, or have colours.
         RuntimeError: If GDCM cannot decode the pixels.
     """
-    if path.stat().st_size < tags.pixel_bytes:  # GDCM would return whatever lies in memory after the pixels
+    if tags.pixel_bytes and (stored := _stored_bytes(path)) < tags.pixel_bytes:  # GDCM would go on into other memory
         raise ValueError(
-            f"{path} is incomplete: {tags.frames} frames need {tags.pixel_bytes} bytes, but the file has "
-            f"{path.stat().st_size}; copy or export it again"
+            f"{path} is incomplete: {tags.frames} frames need {tags.pixel_bytes} bytes, but it has {stored}; copy or "
+            "export it again"
         )
     io = itk.GDCMImageIO.New()
     io.SetFileName(str(path))
@@ -148,6 +155,14 @@ def _pixel_bytes(header: pydicom.Dataset) -> int:
         return 0
     values = header.Rows * header.Columns * int(header.get("NumberOfFrames") or 1) * header.get("SamplesPerPixel", 1)
     return int(values * header.get("BitsAllocated", 8) // 8)
+
+
+def _stored_bytes(path: Path) -> int:
+    """Return how many bytes of uncompressed pixels a file has, without reading them."""
+    element = pydicom.dcmread(path, defer_size=1024, specific_tags=["PixelData"]).get_item("PixelData")
+    if not isinstance(element, RawDataElement):
+        return 0
+    return min(element.length, path.stat().st_size - element.value_tell)
 
 
 def _angle(header: pydicom.Dataset, name: str) -> float:

@@ -123,7 +123,7 @@ def collect_xcad(root: Path, _masks: Path) -> Collection:
 
 def is_pairs(root: Path) -> bool:
     """Say whether a folder, or the folder "train" in it, has a folder of images and one of masks."""
-    return _pair(root) is not None or "training" in _split_folders(root)
+    return _pair(root) is not None or "training" in {section for section, _ in _split_folders(root)}
 
 
 def collect_pairs(root: Path, _masks: Path) -> Collection:
@@ -136,7 +136,7 @@ def collect_pairs(root: Path, _masks: Path) -> Collection:
         cases, unmatched = _paired(*folders)
         return Collection(cases, {}, unmatched, [])
     found = Collection([], {}, [], [])
-    for section, folder in _split_folders(root).items():
+    for section, folder in _split_folders(root):
         cases, unmatched = _paired(*(_pair(folder) or ()))
         for case in cases:
             case["case"] = f"{folder.name}_{case['case']}"
@@ -173,17 +173,17 @@ def _coco_files(root: Path) -> dict[str, Path]:
     for pattern in ("*/annotations/*.json", "syntax/*/annotations/*.json", "*/*/annotations/*.json"):
         for path in sorted(root.glob(pattern)):
             section = _section_of(path.parents[1].name)
-            if section and (path.parents[1] / "images").is_dir():
+            if section and not path.name.startswith(".") and (path.parents[1] / "images").is_dir():
                 found.setdefault(section, path)
         if found:
             break
     return found
 
 
-def _split_folders(root: Path) -> dict[str, Path]:
-    """Return the folders with pairs in them by section."""
+def _split_folders(root: Path) -> list[tuple[str, Path]]:
+    """Return the folders with pairs in them, each with its section."""
     folders = [entry for entry in sorted(root.iterdir()) if entry.is_dir() and _pair(entry) is not None]
-    return {section: folder for folder in folders if (section := _section_of(folder.name))}
+    return [(section, folder) for folder in folders if (section := _section_of(folder.name))]
 
 
 def _section_of(folder: str) -> str | None:
@@ -198,7 +198,8 @@ def _pair(folder: Path) -> tuple[Path, Path] | None:
         return None
     names = {entry.name.lower(): entry for entry in sorted(folder.iterdir()) if entry.is_dir()}
     images, masks = (next((names[n] for n in known if n in names), None) for known in (IMAGE_FOLDERS, MASK_FOLDERS))
-    if images is None or masks is None or not any(p.suffix.lower() != ".json" for p in masks.iterdir()):
+    files = [] if masks is None else [path for path in masks.iterdir() if not path.name.startswith(".")]
+    if images is None or masks is None or all(path.suffix.lower() == ".json" for path in files):
         return None
     return images, masks
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..datasets import Sections, cases_of, check_files, check_unique, read_sections
+from ..grids import NIFTI_SUFFIXES, Grid, describe_difference, read_grid
 from .folds import check_groups, draw_cases, is_whole
 from .headers import FrameSize, read_size
 from .sources import angiogram_case_name
@@ -44,7 +45,8 @@ def load_angiogram_list(
     Raises:
         FileNotFoundError: If the list or a file it names is absent.
         ValueError: If the list is not such JSON, the section is absent or empty, a case comes twice or in two sections,
-            an entry has no "fold" or ``fold`` is unknown, a group is in two folds, or image and label differ in size.
+            an entry has no "fold" or ``fold`` is unknown, a group is in two folds, or image and label differ in size
+                or place.
     """
     path = Path(path)
     if every < 1:
@@ -82,7 +84,7 @@ def common_size(case: Case) -> FrameSize:
 
     Raises:
         FileNotFoundError: If a file is absent.
-        ValueError: If a header cannot be read, the label has another size, or there is no such frame.
+        ValueError: If a header cannot be read, the label has another size or lies elsewhere, or there is no such frame.
     """
     try:
         image, label = read_size(case["image"]), read_size(case["label"])
@@ -97,7 +99,20 @@ def common_size(case: Case) -> FrameSize:
             f"case {case['case']!r}: {case['label']} has {_described(label)}, but {case['image']} has "
             f"{_described(image)}; is it the label of this image?"
         )
+    if difference := _difference(Path(case["image"]), Path(case["label"]), image):
+        raise ValueError(
+            f"case {case['case']!r}: {case['label']} does not lie on {case['image']}, {difference}; is it mirrored? "
+            "Save the label with the affine of the image"
+        )
     return image
+
+
+def _difference(image: Path, label: Path, size: FrameSize) -> str | None:
+    """Say how the places of the pixels in two NIfTI files differ; None where they agree, or one is no NIfTI."""
+    if not all(path.name.lower().endswith(NIFTI_SUFFIXES) for path in (image, label)):
+        return None
+    grids = (Grid((size.width, size.height, 1), read_grid(path).affine) for path in (image, label))
+    return describe_difference(*grids)
 
 
 def _check_folds(cases: Sequence[Case], path: Path) -> None:

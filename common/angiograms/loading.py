@@ -17,6 +17,7 @@ from torch import Tensor
 
 from ..loading import file_of
 from .darkest import darkest_frame
+from .masks import vessel_masks
 from .reading import Angiogram, read_angiogram
 
 DARKEST = "darkest"
@@ -81,8 +82,7 @@ class LoadAngiogramd(MapTransform):
 class LoadFrameLabeld(MapTransform):
     """Load the vessel masks of an angiogram's frames, ``(T, H, W)`` of 0 and 1; use it after the image is loaded.
 
-    A file whose largest value is above 1 is taken as a grey 8-bit mask, of which values above 127 are vessel (JPEG
-    files blur the edge); of any other, values above 0.
+    A label is 0 and 1, or grey, of which values above 127 are vessel; see :func:`.masks.vessel_masks`.
 
     Args:
         keys: labels to load, in any format of :func:`.reading.read_angiogram`; as many frames as the image. Where one
@@ -100,13 +100,14 @@ class LoadFrameLabeld(MapTransform):
 
         Raises:
             FileNotFoundError: If a path leads nowhere.
-            ValueError: If a label cannot be read, or its size or number of frames is not the image's.
+            ValueError: If a label cannot be read or is no mask, or its size or number of frames is not the image's.
         """
         loaded = dict(data)
         image = loaded[self.image_key]
         for key in self.key_iterator(loaded):
             path = loaded[key]
             label = read_angiogram(path)
+            label = label._replace(frames=vessel_masks(label.frames, path).astype(np.float32))
             if len(image) == 1 and 1 < label.source_frames == image.meta["source_frames"]:
                 label = _pick(label, image.meta["frames"][0])
             if label.frames.shape != image.shape:
@@ -114,11 +115,7 @@ class LoadFrameLabeld(MapTransform):
                     f"{path}: the label has (T, H, W) = {label.frames.shape}, but {file_of(image, self.image_key)} has "
                     f"{tuple(image.shape)}; is it the label of this case, with a mask for every frame?"
                 )
-            if not np.isfinite(label.frames).all():
-                raise ValueError(f"{path}: the label holds NaN or infinite values; a label is 0 and 1, or 0 and 255")
-            threshold = 127 if label.frames.max() > 1 else 0
-            mask = (label.frames > threshold).astype(np.float32)
-            loaded[key] = _to_tensor(label._replace(frames=mask), path)
+            loaded[key] = _to_tensor(label, path)
         return loaded
 
 
@@ -254,6 +251,7 @@ def _to_tensor(angiogram: Angiogram, path: str | Path) -> MetaTensor:
         "angles_deg": angiogram.angles_deg,
         "frames": list(angiogram.numbers),
         "source_frames": angiogram.source_frames,
+        "frame_axis": angiogram.frame_axis,
         "source_affine": torch.from_numpy(angiogram.source_affine.copy()),
         "intensity": angiogram.intensity,
     }

@@ -28,15 +28,20 @@ def read_picture(path: Path) -> tuple[NDArray[np.float32], int]:
         OSError: If it is damaged.
     """
     with Image.open(path) as file:
-        pages = getattr(file, "n_frames", 1)
-        if pages > 1:
-            raise ValueError(
-                f"{path} has {pages} pages; save them as numbered files in a folder, or as one NIfTI file (W, H, T)"
-            )
+        check_one_page(file, path)
         pixels = np.asarray(file.convert(_PLAIN[file.mode]) if file.mode in _PLAIN else file)
     if pixels.ndim == 3:
         pixels = one_channel(_without_alpha(pixels, path), path)
     return pixels.astype(np.float32), _BITS.get(pixels.dtype.name, 0)
+
+
+def check_one_page(picture: Image.Image, path: Path) -> None:
+    """Raise a ``ValueError`` if an opened picture has several pages, as TIFF files can."""
+    pages = getattr(picture, "n_frames", 1)
+    if pages > 1:
+        raise ValueError(
+            f"{path} has {pages} pages; save them as numbered files in a folder, or as one NIfTI file (W, H, T)"
+        )
 
 
 def one_channel(pixels: NDArray[Any], path: Path) -> NDArray[Any]:

@@ -30,6 +30,9 @@ def read_coco(path: Path) -> list[Outlines]:
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"cannot read {path}; is it complete? ({error})") from error
+    try:
         lesions = {entry["id"] for entry in content["categories"] if entry["name"].lower() == LESION}
         found = {
             entry["id"]: Outlines(entry["file_name"], (entry["height"], entry["width"]), [])

@@ -14,15 +14,9 @@ from PIL import UnidentifiedImageError
 
 from ..grids import NIFTI_SUFFIXES
 from .dicom import UNKNOWN_ANGLES, DicomTags, order_frames, read_pixels, read_tags
+from .headers import check_one_size, nifti_axes
 from .pictures import read_picture
-from .sources import (
-    SUFFIXES,
-    dicom_files,
-    frame_files,
-    is_angiogram_file,
-    is_dicom,
-    is_frame_file,
-)
+from .sources import SUFFIXES, is_angiogram_file, is_dicom, sequence_files
 
 DAMAGED = (OSError, EOFError, RuntimeError, ValueError, SyntaxError, zlib.error, ImageFileError, UnidentifiedImageError)
 
@@ -39,6 +33,7 @@ class Angiogram(NamedTuple):
         pixel_mm: edge of a pixel at the detector (DICOM) or as the NIfTI header has it; 0.0 where unknown.
         frame_ms: time from frame to frame; 0.0 where unknown.
         angles_deg: primary (LAO positive) and secondary (CRA positive) angle of the C-arm; NaN where unknown.
+        frame_axis: axis of a NIfTI file that its frames lie along: 3 in ``(W, H, 1, T)``, else 2.
         source_affine: affine of a NIfTI file, ``(4, 4)``; else the identity.
         intensity: DICOM's Pixel Intensity Relationship, such as ``LIN`` or ``LOG``; empty where unknown.
     """
@@ -51,6 +46,7 @@ class Angiogram(NamedTuple):
     pixel_mm: float = 0.0
     frame_ms: float = 0.0
     angles_deg: tuple[float, float] = UNKNOWN_ANGLES
+    frame_axis: int = 2
     source_affine: NDArray[np.float64] = np.eye(4)
     intensity: str = ""
 
@@ -101,26 +97,24 @@ def _read_picture(path: Path, frame: int | None) -> Angiogram:
 def _read_nifti(path: Path, frame: int | None) -> Angiogram:
     """Read NIfTI of axes ``(W, H)``, ``(W, H, T)`` or ``(W, H, 1, T)``."""
     image: Any = nibabel.load(path)
-    shape = image.shape + (1,) * (3 - len(image.shape))
-    if len(shape) == 4 and shape[2] == 1:
-        shape = (*shape[:2], shape[3])
-    if len(shape) != 3:
-        raise ValueError(f"{path}: an angiogram has the axes (W, H), (W, H, T) or (W, H, 1, T), got {image.shape}")
-    if image.get_data_dtype().fields:
-        raise ValueError(f"{path} is a colour image; export it as a grey image")
-    numbers = _chosen(path, shape[2], frame)
+    width, height, count = nifti_axes(image.shape, path)
+    if image.get_data_dtype().fields or image.get_data_dtype().kind == "c":
+        raise ValueError(f"{path} is a colour or complex image; export it as a grey image")
+    numbers = _chosen(path, count, frame)
+    frame_axis = 3 if len(image.shape) > 3 and image.shape[2] == 1 else 2
     proxy = image.dataobj
-    if frame is not None and len(image.shape) > 2:  # reads no more of the file than it must
-        proxy = proxy[..., frame : frame + 1]
-    frames = np.asarray(proxy, dtype=np.float32).reshape(*shape[:2], len(numbers), order="F").transpose(2, 1, 0)
+    if frame is not None and count > 1:  # reads no more of the file than it must
+        proxy = proxy[(*[slice(None)] * frame_axis, slice(frame, frame + 1))]
+    frames = np.asarray(proxy, dtype=np.float32).reshape(width, height, len(numbers), order="F").transpose(2, 1, 0)
     return Angiogram(
         np.ascontiguousarray(frames),
         "nifti",
         bits=8 if image.get_data_dtype() == np.uint8 and _is_unscaled(image) else 0,
         numbers=numbers,
-        source_frames=shape[2],
+        source_frames=count,
         pixel_mm=_pixel_mm(image),
-        frame_ms=_frame_ms(image),
+        frame_ms=_frame_ms(image) if frame_axis == 3 else 0.0,
+        frame_axis=frame_axis,
         source_affine=np.asarray(image.affine, dtype=np.float64),
     )
 
@@ -135,11 +129,9 @@ def _read_dicom(path: Path, frame: int | None, allow_uneven_time: bool) -> Angio
 
 def _read_folder(path: Path, frame: int | None, allow_uneven_time: bool) -> Angiogram:
     """Read a folder of pictures or of DICOM files."""
-    if scans := dicom_files(path):
-        if any(map(is_frame_file, path.iterdir())):
-            raise ValueError(f"{path} holds both DICOM files and pictures; leave those of one sequence in it")
-        return _read_dicom_folder(path, scans, frame, allow_uneven_time)
-    files = frame_files(path)
+    files = sequence_files(path)
+    if is_dicom(files[0]):
+        return _read_dicom_folder(path, files, frame, allow_uneven_time)
     numbers = _chosen(path, len(files), frame)
     stills = [read_angiogram(files[number]) for number in numbers]  # so that an error names the file
     return Angiogram(_stack(stills, path), "folder", max(still.bits for still in stills), numbers, len(files))
@@ -172,12 +164,7 @@ def _with_tags(pixels: NDArray[np.float32], numbers: tuple[int, ...], count: int
 
 def _stack(stills: list[Angiogram], folder: Path) -> NDArray[np.float32]:
     """Return the frames of one size as ``(T, H, W)``."""
-    sizes = sorted({still.frames.shape[1:] for still in stills})
-    if len(sizes) > 1:
-        raise ValueError(
-            f"{folder}: the frames of a sequence have one size (H, W), but there are {', '.join(map(str, sizes))}; "
-            "give each sequence a folder of its own"
-        )
+    check_one_size((still.frames.shape[1:] for still in stills), folder)
     return np.concatenate([still.frames for still in stills])
 
 
@@ -202,9 +189,7 @@ def _pixel_mm(image: Any) -> float:
 
 
 def _frame_ms(image: Any) -> float:
-    """Return the frame time of a NIfTI image with a time axis, ``(W, H, 1, T)``; 0 where it has none or no unit."""
-    if len(image.shape) < 4:
-        return 0.0
+    """Return the frame time of a NIfTI image ``(W, H, 1, T)``; 0 where it has no unit."""
     return float(image.header.get_zooms()[3]) * {"sec": 1e3, "msec": 1.0, "usec": 1e-3}.get(
         image.header.get_xyzt_units()[1], 0.0
     )

@@ -101,14 +101,21 @@ class SaveAngiogramd(SaveImaged):
             Image.fromarray(np.where(frame > 0, 255, 0).astype(np.uint8)).save(path, optimize=False)
 
     def _save_nifti(self, frames: NDArray[Any], meta: Mapping[str, Any], path: Path) -> None:
-        """Write all frames, of axes ``(W, H)`` or ``(W, H, T)``."""
+        """Write all frames, of axes ``(W, H)``, ``(W, H, T)`` or, where the angiogram has them, ``(W, H, 1, T)``."""
         affine = np.asarray(meta["source_affine"], dtype=np.float64)
         if meta["format"] == "dicom":
             edge = float(meta["pixel_mm"]) or 1.0
             affine = np.diag([-edge, -edge, 1.0, 1.0])
         voxels = frames.astype(self.output_dtype).transpose(2, 1, 0)
-        image: Any = nibabel.Nifti1Image(voxels[..., 0] if len(frames) == 1 else voxels, affine)  # type: ignore[no-untyped-call]
-        image.header.set_xyzt_units("mm")
+        in_time = int(meta.get("frame_axis", 2)) == 3 and len(frames) > 1
+        if len(frames) == 1:
+            voxels = voxels[..., 0]
+        elif in_time:
+            voxels = voxels[:, :, None]
+        image: Any = nibabel.Nifti1Image(voxels, affine)  # type: ignore[no-untyped-call]
+        image.header.set_xyzt_units("mm", "msec" if in_time else None)
+        if in_time:
+            image.header.set_zooms((*image.header.get_zooms()[:3], float(meta["frame_ms"])))
         for set_form in (image.set_sform, image.set_qform):  # viewers read one or the other
             set_form(affine, code="scanner")
         nibabel.save(image, path)

@@ -17,8 +17,8 @@ from ..files import check_writable
 from ..metrics import score_shape
 from ..score_handler import ScoreHandler, binary_mask
 from ..score_report import render_statistics, statistics, write_report
+from .masks import read_masks
 from .motion import consecutive_dice
-from .reading import read_angiogram
 
 COUNTS = ("true_positives", "false_positives", "false_negatives")
 UNREFINED = "unrefined"  # in front of the scores of the masks before refinement
@@ -165,17 +165,8 @@ def render_frames(summary: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def read_masks(path: str | Path) -> NDArray[np.bool_]:
-    """Read the masks of an angiogram's frames, ``(T, H, W)``.
-
-    Of a file with values above 1, such as a grey picture, those above 127 are vessel; of others, those above 0.
-    """
-    frames = read_angiogram(path).frames
-    return np.asarray(frames > (127 if frames.max() > 1 else 0))
-
-
 def score_pictures(pred: Path, label: Path) -> dict[str, float]:
-    """Score the mask of a still in a picture file, see :func:`score_frame` and :func:`read_masks`.
+    """Score the mask of a still in a picture file, see :func:`score_frame` and :func:`.masks.read_masks`.
 
     Raises:
         ValueError: If a file cannot be read, or the sizes differ.

@@ -80,6 +80,20 @@ def is_dicom(path: str | Path) -> bool:
         return file.read(132)[128:] == _MAGIC
 
 
+def sequence_files(folder: str | Path) -> list[Path]:
+    """Return the files of the one sequence in a folder: its DICOM files by name, or its frame files in their order.
+
+    Raises:
+        ValueError: If it holds both or neither, or the frame files are not those of one numbered sequence.
+    """
+    scans = dicom_files(folder)
+    if not scans:
+        return frame_files(folder)
+    if any(map(is_frame_file, Path(folder).iterdir())):
+        raise ValueError(f"{folder} holds both DICOM files and pictures; leave those of one sequence in it")
+    return scans
+
+
 def frame_files(folder: str | Path) -> list[Path]:
     """Return the frame files of one sequence in their order: 2 comes before 10.
 

@@ -94,7 +94,8 @@ class BundleCopy:
             return None
         torch.manual_seed(0)
         width = {key.split("::")[1]: value for key, value in self.small.items() if key.startswith(f"{name}::")}
-        return ConfigParser({"network": config[name] | width}).get_parsed_content("network")
+        config[name] = config[name] | width
+        return config.get_parsed_content(name)
 
     def files(self, *names):
         return [str(self.root / "configs" / name) for name in names]

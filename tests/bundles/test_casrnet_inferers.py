@@ -82,7 +82,7 @@ def test_channels_that_make_no_whole_frames_are_refused(shape):
 
 @pytest.mark.parametrize(
     ("options", "message"),
-    [({"frame_batch": 0}, "must be at least 1, got 3, 32, 0"), ({"flips": (2,)}, "flips must name axes")],
+    [({"frame_batch": 0}, "must be at least 1, got 3, 32, 0"), ({"flips": (2,)}, "flips must be a list of axes")],
     ids=["batch", "flips"],
 )
 def test_settings_that_cannot_work_are_refused(options, message):

@@ -149,10 +149,13 @@ def test_dense_has_the_frames_of_windows_at_any_stride(stride, online):
 def test_the_stride_follows_from_the_frame_time_where_it_is_known():
     options = {"trained_ms": 66.0, "frame_stride": 3}
     fast = MetaTensor(numbered(6), meta={"frame_ms": 33.0})
-    assert shown(infer(fast, Show(place=0), **options)) == [0, 0, 0, 0, 0, 1]
+    with pytest.warns(UserWarning, match="frame_stride 3 is not used: with 33 ms .* the stride is 2"):
+        assert shown(infer(fast, Show(place=0), **options)) == [0, 0, 0, 0, 0, 1]
+    assert shown(infer(fast, Show(place=1), trained_ms=0, frame_stride=3)) == [0, 0, 0, 0, 1, 2]
     assert shown(infer(numbered(6), Show(place=1), **options)) == [0, 0, 0, 0, 1, 2]
     both = MetaTensor(numbered(6).expand(2, -1, -1, -1), meta={"frame_ms": torch.tensor([66.0, 0.0])})
-    logits = infer(both, Show(place=1), **options)
+    with pytest.warns(UserWarning, match="the stride is 1"):
+        logits = infer(both, Show(place=1), **options)
     assert logits[:, :, 0, 0].tolist() == [[0, 0, 1, 2, 3, 4], [0, 0, 0, 0, 1, 2]]
 
 
@@ -181,7 +184,8 @@ def test_a_network_inside_a_wrapper_is_found(tiny):
         ({"edge": "wrap"}, "edge must be one of"),
         ({"frames": 0}, "n, frames and stride"),
         ({"mode": "dense", "still": True}, "nothing to share"),
-        ({"trained_ms": 0.0}, "trained_ms must be"),
+        ({"trained_ms": -1.0}, "trained_ms must be"),
+        ({"still": "false"}, "still must be True or False"),
     ],
     ids=str,
 )

@@ -63,7 +63,7 @@ def test_a_bundle_runs_from_any_folder_if_told_where_it_lies(copy, phantoms, tmp
         overlap=0.0,
     )
     assert code == 0, output
-    assert len(list((tmp_path / "masks").glob("*.nii.gz"))) == 1
+    assert len(list((tmp_path / "masks").glob("*_seg.nii.gz"))) == 1
 
 
 def test_an_empty_run_id_trains_once(copy, toy_set, monkeypatch):

@@ -201,6 +201,16 @@ def test_truncated_missing_or_fewer_pixels_than_declared_are_refused_by_name(tmp
         read_angiogram(path)
 
 
+def test_other_data_in_a_file_are_not_taken_for_its_pixels(tmp_path):
+    path = write_xa(tmp_path / "a.dcm", RAMP)
+    data = pydicom.dcmread(path)
+    data.private_block(0x0009, "vendor", create=True).add_new(1, "OB", b"x" * 1000)
+    data.NumberOfFrames = 5
+    data.save_as(path)
+    with pytest.raises(ValueError, match="is incomplete: 5 frames need 240 bytes, but it has 144"):
+        read_angiogram(path)
+
+
 def test_what_is_no_dicom_image_is_refused(tmp_path):
     (tmp_path / "a.dcm").write_bytes(b"text" * 100)
     with pytest.raises(ValueError, match="is no DICOM file"):

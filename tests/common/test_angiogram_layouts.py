@@ -153,6 +153,28 @@ def test_annotations_that_are_no_polygons_are_refused(tmp_path, change, message)
         read_coco(file)
 
 
+def test_annotations_that_are_cut_off_are_refused_by_name(tmp_path):
+    (tmp_path / "train.json").write_text('{"images": [')
+    with pytest.raises(ValueError, match=r"cannot read .*train\.json; is it complete"):
+        read_coco(tmp_path / "train.json")
+
+
+def test_hidden_files_beside_annotations_change_nothing(tmp_path):
+    arcade(tmp_path)
+    (tmp_path / "syntax" / "train" / "annotations" / "._train.json").write_bytes(b"\0")
+    (tmp_path / "syntax" / "train" / "annotations" / ".DS_Store").write_bytes(b"\0")
+    assert [name for name, layout in LAYOUTS.items() if layout.recognise(tmp_path / "syntax")] == ["arcade"]
+    assert len(LAYOUTS["arcade"].collect(tmp_path / "syntax", tmp_path / "masks").cases) == 6
+
+
+def test_two_folders_of_one_section_are_both_taken(tmp_path):
+    split_pairs(tmp_path)
+    picture(tmp_path / "train2" / "image" / "1.png")
+    picture(tmp_path / "train2" / "mask" / "1.png")
+    found = collect("pairs", tmp_path)
+    assert [case for case, section in found.official.items() if section == "training"] == ["train_1", "train2_1"]
+
+
 def test_what_is_drawn_outside_the_image_is_cut_off():
     assert rasterize(Outlines("a.png", (4, 4), [box(-3, -3, 2, 9)])).tolist() == [[True, True, False, False]] * 4
 

@@ -10,6 +10,8 @@ from PIL import Image
 
 from common.angiograms.headers import read_size
 from common.angiograms.lists import load_angiogram_list
+from common.angiograms.reading import read_angiogram
+from common.phantom.xca.dicom import write_xa
 
 
 def picture(path, shape=(32, 40)):
@@ -187,7 +189,7 @@ def test_a_damaged_file_is_named_with_its_case(tmp_path):
     for name in ("l.png", "l.dcm", "l.nii.gz"):
         (tmp_path / name).write_bytes(b"no image")
         file = write(tmp_path, {"test": [{"image": "b.png", "label": name}]})
-        with pytest.raises(ValueError, match=rf"case 'b': cannot read the header of .*{name}"):
+        with pytest.raises(ValueError, match=rf"case 'b': .*{name}.* complete"):
             load_angiogram_list(file, "test")
 
 
@@ -199,7 +201,45 @@ def test_the_size_of_a_folder_of_frames_is_that_of_its_files(tmp_path):
         read_size(tmp_path / "gone")
 
 
-@pytest.mark.parametrize("shape", [(40, 32), (40, 32, 1), (40, 32, 5), (40, 32, 1, 5)])
+def test_a_folder_with_one_dicom_sequence_has_its_size(tmp_path):
+    write_xa(tmp_path / "a.dcm", np.zeros((3, 32, 40), np.uint8), 66.7, 0.3)
+    assert read_size(tmp_path) == (3, 32, 40)
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        ({"f1.png": (32, 40), "f2.png": (32, 41)}, r"one size \(H, W\), but there are \(32, 40\), \(32, 41\)"),
+        ({"a.dcm": (3, 32, 40), "b.dcm": (3, 32, 40)}, "is a sequence by itself"),
+        ({"a.dcm": (3, 32, 40), "f1.png": (32, 40)}, "holds both DICOM files and pictures"),
+        ({"a.tif": (2, 32, 40)}, "has 2 pages"),
+    ],
+    ids=["two sizes", "two sequences", "DICOM and pictures", "pages"],
+)
+def test_the_header_of_what_cannot_be_read_is_refused_alike(tmp_path, files, message):
+    for name, shape in files.items():
+        if name.endswith(".dcm"):
+            write_xa(tmp_path / name, np.zeros(shape, np.uint8), 66.7, 0.3)
+        else:
+            pages = [Image.fromarray(page) for page in np.zeros((1, *shape)[-3:], np.uint8)]
+            more = {"save_all": True, "append_images": pages[1:]} if len(pages) > 1 else {}
+            pages[0].save(tmp_path / name, **more)
+    for read in (read_size, read_angiogram):
+        with pytest.raises(ValueError, match=message):
+            read(tmp_path)
+
+
+def test_a_label_that_lies_elsewhere_is_refused(tmp_path):
+    file = write(tmp_path, {"training": [{"image": "a.nii", "label": "a_gt.nii"}]})
+    for name, affine in (("a.nii", (-1, -1, 1, 1)), ("a_gt.nii", (-1, -1, 9, 1))):
+        nibabel.save(nibabel.Nifti1Image(np.zeros((40, 32, 5), np.uint8), np.diag(affine)), tmp_path / name)
+    assert names(file, "training") == {"a"}  # the step between frames is no place
+    nibabel.save(nibabel.Nifti1Image(np.zeros((40, 32, 5), np.uint8), np.diag([1, -1, 1, 1])), tmp_path / "a_gt.nii")
+    with pytest.raises(ValueError, match=r"case 'a': .*a_gt\.nii does not lie on .*a\.nii, .* is it mirrored"):
+        load_angiogram_list(file, "training")
+
+
+@pytest.mark.parametrize("shape", [(40, 32), (40, 32, 1), (40, 32, 5), (40, 32, 1, 5), (40, 32, 5, 1)])
 def test_a_nifti_angiogram_has_its_columns_first(tmp_path, shape):
     assert read_size(nifti(tmp_path / "a.nii", shape)) == (math.prod(shape[2:]), 32, 40)
 

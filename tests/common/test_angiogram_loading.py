@@ -119,6 +119,12 @@ def test_the_label_of_a_picked_frame_may_have_one_frame_or_all(image, tmp_path, 
     np.testing.assert_array_equal(LoadFrameLabeld("label", "image")(data)["label"], masks[2:3])
 
 
+def test_a_label_that_is_no_mask_is_refused_by_name(image, tmp_path):
+    data = LoadAngiogramd("image")({"image": image, "label": nifti(tmp_path / "l.nii", np.full((4, 64, 64), 9.0))})
+    with pytest.raises(ValueError, match=r"l\.nii: a label is 0 and 1, or grey"):
+        LoadFrameLabeld("label", "image")(data)
+
+
 @pytest.mark.parametrize("shape", [(4, 64, 63), (3, 64, 64), (1, 64, 64)], ids=["width", "frames", "one frame"])
 def test_a_label_of_another_size_is_refused_by_name(image, tmp_path, shape):
     data = LoadAngiogramd("image")({"image": image, "label": nifti(tmp_path / "l.nii", np.zeros(shape, np.uint8))})

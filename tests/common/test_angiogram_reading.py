@@ -83,8 +83,8 @@ def test_a_picture_of_several_pages_is_refused(tmp_path):
 
 @pytest.mark.parametrize(
     ("shape", "count"),
-    [((W, H), 1), ((W, H, 1), 1), ((W, H, 3), 3), ((W, H, 1, 3), 3)],
-    ids=["still", "still with a third axis", "sequence", "sequence with a time axis"],
+    [((W, H), 1), ((W, H, 1), 1), ((W, H, 3), 3), ((W, H, 1, 3), 3), ((W, H, 3, 1), 3), ((W, H, 1, 1), 1)],
+    ids=["still", "still with a third axis", "sequence", "sequence with a time axis", "a last axis of 1", "two of 1"],
 )
 @pytest.mark.parametrize("frame", [None, 0])
 def test_nifti_has_columns_before_rows_and_frames_last(tmp_path, shape, count, frame):
@@ -106,6 +106,16 @@ def test_nifti_tells_pixel_size_frame_time_and_affine(tmp_path):
 
 def test_the_bits_of_16_bit_nifti_are_unknown(tmp_path):
     assert read_angiogram(nifti(tmp_path / "a.nii", FRAME.T.astype(np.uint16))).bits == 0
+
+
+def test_the_frame_time_belongs_to_the_axis_of_the_frames(tmp_path):
+    path = nifti(tmp_path / "a.nii", SEQUENCE.transpose(2, 1, 0)[..., None], None, "sec")
+    assert read_angiogram(path).frame_ms == 0
+
+
+def test_nifti_of_complex_values_is_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"a\.nii is a colour or complex image"):
+        read_angiogram(nifti(tmp_path / "a.nii", np.zeros((W, H), np.complex64)))
 
 
 def test_nifti_of_other_axes_is_refused(tmp_path):

@@ -44,9 +44,9 @@ def test_a_picture_gets_a_picture_of_0_and_255(tmp_path):
     np.testing.assert_array_equal(np.asarray(Image.open(file)), MASKS[0] * 255)
 
 
-@pytest.mark.parametrize("shape", [(50, 40), (50, 40, 3)], ids=["still", "sequence"])
+@pytest.mark.parametrize("shape", [(50, 40), (50, 40, 3), (50, 40, 1, 3)], ids=["still", "sequence", "time axis"])
 def test_nifti_gets_nifti_on_the_same_grid_that_loads_as_its_label(tmp_path, shape):
-    affine, count = np.diag([-0.3, -0.3, 1, 1]), 3 if len(shape) == 3 else 1
+    affine, count = np.diag([-0.3, -0.3, 1, 1]), shape[-1] if len(shape) > 2 else 1
     nibabel.save(nibabel.Nifti1Image(FRAMES[:count].transpose(2, 1, 0).reshape(shape), affine), tmp_path / "a.nii.gz")
     SaveAngiogramd("pred", tmp_path)({"pred": pred_of(tmp_path / "a.nii.gz", MASKS[:count])})
     written = nibabel.load(tmp_path / "a_seg.nii.gz")
@@ -54,6 +54,16 @@ def test_nifti_gets_nifti_on_the_same_grid_that_loads_as_its_label(tmp_path, sha
     np.testing.assert_allclose(written.affine, affine, atol=1e-6)
     data = LoadAngiogramd("image")({"image": tmp_path / "a.nii.gz", "label": tmp_path / "a_seg.nii.gz"})
     np.testing.assert_array_equal(LoadFrameLabeld("label", "image")(data)["label"], MASKS[:count])
+
+
+def test_the_time_axis_of_nifti_keeps_its_frame_time(tmp_path):
+    image = nibabel.Nifti1Image(FRAMES.transpose(2, 1, 0)[:, :, None], np.diag([-1, -1, 1, 1]))
+    image.header.set_xyzt_units("mm", "sec")
+    image.header.set_zooms((1, 1, 1, 0.08))
+    nibabel.save(image, tmp_path / "a.nii")
+    SaveAngiogramd("pred", tmp_path)({"pred": pred_of(tmp_path / "a.nii")})
+    header = nibabel.load(tmp_path / "a_seg.nii.gz").header
+    assert (header.get_zooms()[3], header.get_xyzt_units()) == (pytest.approx(80), ("mm", "msec"))
 
 
 @pytest.mark.parametrize(("pixel_mm", "edge"), [(0.2, 0.2), (0.0, 1.0)], ids=["known", "unknown"])

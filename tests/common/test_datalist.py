@@ -142,9 +142,10 @@ def test_a_folder_of_two_layouts_needs_a_choice(pairs, capsys):
         ({"layout": "nrrd"}, "layout must be auto or one of dca1, arcade, xcad, pairs, got 'nrrd'"),
         ({"layout": "xcad"}, r"does not look like xcad; layouts are: dca1: N\.pgm beside"),
         ({"test": 1}, "test must be a share from 0 to below 1, got 1"),
+        ({"folds": 2, "test": 0.2}, "folds and a share for validation or test were given"),
         ({"folds": 11}, "11 folds need at least 11 cases, got 10"),
     ],
-    ids=["unknown", "other", "share", "folds"],
+    ids=["unknown", "other", "share", "folds and share", "folds"],
 )
 def test_wrong_options_are_refused_before_anything_is_written(pairs, options, message):
     with pytest.raises(ValueError, match=message):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 import pytest
@@ -29,6 +30,7 @@ def view(primary=0.0, secondary=0.0, shape=(101, 81), pixel_mm=1.0):
     return CArm(primary, secondary, np.array([10.0, 20.0, 30.0]), 1000.0, 750.0, pixel_mm, shape)
 
 
+@cache
 def person(number=0):
     return draw_anatomy(np.random.default_rng([4, number, 0]))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import itk
 import nibabel
@@ -13,6 +14,7 @@ from PIL import Image
 
 from common.phantom.anatomy import draw_anatomy
 from common.phantom.dataset import write_dataset
+from common.phantom.xca import files
 from common.phantom.xca.dicom import write_xa
 
 SMALL = {"modality": "xca", "seed": 3, "shape": (64, 80), "frames": 4}
@@ -110,6 +112,30 @@ def test_a_case_depends_on_seed_and_number_only_and_complete_ones_are_kept(folde
     assert (tmp_path / "dicom" / "xca_3_0000.dcm").is_file()
 
 
+def test_a_case_made_anew_with_fewer_frames_keeps_none_of_the_old(tmp_path):
+    write_dataset(tmp_path, cases=1, modality="xca", shape=(32, 32), frames=2)
+    write_dataset(tmp_path, cases=1, modality="xca", shape=(32, 32), frames=1)
+    for kind in ("frames", "frame_labels"):
+        assert [path.name for path in (tmp_path / kind / "xca_0_0000").iterdir()] == ["xca_0_0000_t00.png"]
+
+
+def test_a_case_that_is_interrupted_while_it_replaces_another_is_not_taken_for_that(folder, tmp_path, monkeypatch):
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
+    label = tmp_path / "labels" / "xca_3_0000.nii.gz"
+    before = label.read_bytes()
+
+    def stop(*_, **__):
+        raise OSError("the disk is full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "write_xa", stop)
+        with pytest.raises(OSError, match="the disk is full"):
+            write_dataset(tmp_path, cases=1, **(SMALL | {"difficulty": "hard"}))
+    assert label.read_bytes() != before
+    write_dataset(tmp_path, cases=1, **SMALL)
+    np.testing.assert_array_equal(frames_of(label), frames_of(folder / "labels" / "xca_3_0000.nii.gz"))
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -156,6 +182,8 @@ def test_a_dicom_file_says_what_the_standard_asks_and_that_it_is_synthetic(tmp_p
     assert file.file_meta.MediaStorageSOPInstanceUID == file.SOPInstanceUID
     assert file.file_meta.TransferSyntaxUID.name == "Explicit VR Little Endian"
     assert file.FrameIncrementPointer == 0x00181063
+    required = ("KVP", "XRayTubeCurrent", "ExposureTime", "RadiationSetting", "PositionerMotion", "ContrastBolusAgent")
+    assert all(name in file for name in required)  # of type 2, some may be empty
     assert (file.Modality, file.NumberOfFrames, file.RecommendedDisplayFrameRate) == ("XA", 2, 15)
     assert "PHANTOM" in str(file.PatientName)
     assert "Synthetic" in file.ImageComments

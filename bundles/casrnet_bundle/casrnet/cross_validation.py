@@ -11,6 +11,8 @@ from typing import Any
 from .common.angiograms.lists import folds_of
 from .common.angiograms.scores import pool_folds
 
+LAST = "last.pt"  # what an interrupted training goes on from
+TRAINED = "trained.pt"  # its name once the training is complete
 SUMMARY = "summary.json"  # the last file that an evaluation writes
 
 
@@ -25,8 +27,9 @@ def cross_validate(
 ) -> dict[str, Any]:
     """Train without each fold in turn, score the fold that was left out, and pool the scores.
 
-    Writes ``fold_<k>/model.pt``, ``metrics.csv`` and ``summary.json`` for each fold and ``summary.json`` for all. Each
-    training is a process of its own. What is complete is kept, and an interrupted training goes on where it stopped.
+    Writes ``fold_<k>/model.pt``, ``metrics.csv`` and ``summary.json`` for each fold, and the last two for all together.
+    Each training is a process of its own. What is complete is kept, and an interrupted training goes on where it
+    stopped; the last state of a complete one is renamed to ``trained.pt``.
 
     Args:
         bundle_root: folder of the bundle.
@@ -41,14 +44,14 @@ def cross_validate(
         The pooled summary.
 
     Raises:
-        ValueError: If the data list has no folds.
+        ValueError: If the data list has no folds, or not those asked for.
         RuntimeError: If a training or an evaluation fails; what it printed stands above.
     """
     root, out = Path(bundle_root).resolve(), Path(output_dir).resolve()
     known = folds_of(Path(dataset_dir) / "dataset.json")
+    if folds is not None and (not isinstance(folds, Sequence) or not folds or not set(folds) <= set(known)):
+        raise ValueError(f"folds must be a list of some of those of the data list, {known}, got {folds!r}")
     chosen = known if folds is None else list(folds)
-    if not set(chosen) <= set(known):
-        raise ValueError(f"folds must be among those of the data list, {known}, got {chosen}")
     overlays = [str(root / "configs" / name) for name in training_configs]
     for fold in chosen:
         folder = out / f"fold_{fold}"
@@ -56,8 +59,10 @@ def cross_validate(
             continue
         common = {"dataset_dir": Path(dataset_dir).resolve(), "fold": fold, "output_dir": folder}
         common |= {"checkpoint": folder / "model.pt"}
-        resume = {"resume": True} if (folder / "last.pt").is_file() else {}
-        _run(root, "training", str(overlays), fold, {**(training_options or {}), **common, **resume})
+        if not (folder / TRAINED).is_file():
+            resume = {"resume": True} if (folder / LAST).is_file() else {}
+            _run(root, "training", str(overlays), fold, {**(training_options or {}), **common, **resume})
+            (folder / LAST).replace(folder / TRAINED)
         scored = {**(evaluation_options or {}), **common}
         _run(root, "evaluating", str(root / "configs" / "evaluate.yaml"), fold, scored)
     return pool_folds([out / f"fold_{fold}" for fold in chosen], out)

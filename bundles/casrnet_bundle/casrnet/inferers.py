@@ -48,8 +48,8 @@ class FrameInferer(Inferer):
             raise ValueError(
                 f"channels, multiple and frame_batch must be at least 1, got {channels}, {multiple}, {frame_batch}"
             )
-        if not set(flips) <= {0, 1}:
-            raise ValueError(f"flips must name axes out of 0 (rows) and 1 (columns), got {list(flips)}")
+        if not isinstance(flips, Sequence) or not set(flips) <= {0, 1}:
+            raise ValueError(f"flips must be a list of axes out of 0 (rows) and 1 (columns), got {flips!r}")
         self.channels = channels
         self.multiple = multiple
         self.frame_batch = frame_batch

@@ -120,6 +120,9 @@ class RefineContoursd(MapTransform):
         patch_lines: see :func:`refine`.
         refine: False leaves the masks as they are; the items beside them are made all the same.
         allow_missing_keys: skip absent keys instead of raising.
+
+    Raises:
+        ValueError: If items would overwrite each other, the rule needs a probability, or a switch is no bool.
     """
 
     def __init__(
@@ -142,6 +145,9 @@ class RefineContoursd(MapTransform):
         for name, made in (("patch_key", self.patch_key), ("raw_key", self.raw_key), ("log_key", self.log_key)):
             if len(set(made)) != len(made):
                 raise ValueError(f"{name} must name one item for each of {self.keys}, got {made}")
+        for name, switch in (("refine", refine), ("patch_lines", patch_lines)):
+            if not isinstance(switch, bool):  # the text "false" of a command line would count as true
+                raise ValueError(f"{name} must be True or False, got {switch!r}")
         self.probability_key = probability_key
         self.rule = RefinementRule() if rule is None else rule
         if self.rule.min_gap_prob > 0 and probability_key is None:

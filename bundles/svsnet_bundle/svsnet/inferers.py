@@ -36,8 +36,9 @@ class SequenceInferer(Inferer):
             windows, so that a sequence of T frames gives the same either way. Its memory grows with the sequence.
         edge: what stands for frames beyond the ends: "replicate" or "reflect".
         frame_stride: distance of neighbouring frames of a window.
-        trained_ms: time between frames in the training data; where it is given and the metadata of a sequence have
-            its "frame_ms", the stride follows from both and ``frame_stride`` is for sequences that have none.
+        trained_ms: time between frames in the training data, None or 0 where unknown. With it the stride follows from
+            the "frame_ms" in the metadata of a sequence, and ``frame_stride`` is for sequences that have none; a
+            warning says where it is not used.
         still: see a single frame in every window, as networks trained with ``still`` expect.
         online: give at frame t what can be known then: the prediction for an earlier frame, the middle of the window
             that ends at t; with 4 frames that is frame t - 1, at the stride 1. Nothing lags with ``still``.
@@ -68,10 +69,12 @@ class SequenceInferer(Inferer):
             raise ValueError(
                 'edge must be "replicate" or "reflect": with "drop" the first and last frames have no mask'
             )
+        if not isinstance(still, bool):
+            raise ValueError(f"still must be True or False, got {still!r}")
         if still and mode == "dense":
             raise ValueError('still frames have nothing to share: use mode "window"')
-        if trained_ms is not None and trained_ms <= 0:
-            raise ValueError(f"trained_ms must be None or above 0, got {trained_ms}")
+        if trained_ms is not None and not trained_ms >= 0:
+            raise ValueError(f"trained_ms must be above 0, or 0 or None for unknown, got {trained_ms}")
         window_indices(1, 0, frames, frame_stride, edge)
         self.frames = frames
         self.window_batch = window_batch
@@ -125,7 +128,20 @@ class SequenceInferer(Inferer):
         """Return the frame stride of each sequence of a batch."""
         times = inputs.meta.get("frame_ms", 0.0) if isinstance(inputs, MetaTensor) else 0.0
         known = torch.as_tensor(times, dtype=torch.float64).flatten().expand(len(inputs)).tolist()
-        return [stride_for(ms, self.trained_ms) if ms and self.trained_ms else self.frame_stride for ms in known]
+        return [self._step(ms) for ms in known]
+
+    def _step(self, frame_ms: float) -> int:
+        """Return the frame stride of a sequence with this time between frames, 0 where it is unknown."""
+        if not (frame_ms and self.trained_ms) or self.still:
+            return self.frame_stride
+        step = stride_for(frame_ms, self.trained_ms)
+        if step != self.frame_stride != 1:
+            warnings.warn(
+                f"frame_stride {self.frame_stride} is not used: with {frame_ms:g} ms between frames and trained_ms "
+                f"{self.trained_ms:g} the stride is {step}; to choose it yourself, set trained_ms to 0",
+                stacklevel=4,
+            )
+        return step
 
     def _window(self, n: int, t: int, step: int) -> list[int]:
         """Return the frames that the network sees for the output at frame ``t``."""

@@ -104,6 +104,8 @@ def _describe_acquisition(
     file.CineRate = file.RecommendedDisplayFrameRate = max(round(1000 / frame_ms), 1)
     file.StartTrim, file.StopTrim = 1, count
     file.RadiationSetting, file.KVP, file.BodyPartExamined = "GR", "75", "HEART"
+    file.XRayTubeCurrent = file.ExposureTime = None  # required, but may be empty
+    file.ContrastBolusAgent = "iodine"
     file.PositionerMotion = "STATIC"
     file.PositionerPrimaryAngle, file.PositionerSecondaryAngle = (f"{angle:.6g}" for angle in angles_deg)
     file.DistanceSourceToDetector, file.DistanceSourceToPatient = (f"{mm:.6g}" for mm in distances_mm)

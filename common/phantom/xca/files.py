@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -47,9 +48,12 @@ def write_sequence(folder: Path, case: str, angiogram: Angiogram, scene: Scene) 
 
     Volumes are stored as ITK stores X-ray images: axes (column, row, frame), so that ``array[..., t].T`` is a frame.
     """
+    dicom = folder / "dicom" / f"{case}.dcm"
+    dicom.unlink(missing_ok=True)  # written last: if this is interrupted, no earlier record finds all its files
     for kind, name in VOLUMES.items():
         _write_volume(folder / kind / f"{case}.nii.gz", getattr(angiogram, name), scene.carm.pixel_mm)
     for kind, images in (("frames", angiogram.frames), ("frame_labels", angiogram.label * np.uint8(255))):
+        shutil.rmtree(folder / kind / case, ignore_errors=True)  # an earlier case may have had more frames
         for number, image in enumerate(images):
             with replacing(folder / kind / case / f"{case}_t{number:02d}.png") as temporary:
                 Image.fromarray(image).save(temporary, compress_level=1)
@@ -64,7 +68,7 @@ def write_sequence(folder: Path, case: str, angiogram: Angiogram, scene: Scene) 
     )
     carm = scene.carm
     write_xa(
-        folder / "dicom" / f"{case}.dcm",
+        dicom,
         angiogram.frames,
         frame_ms=1000 / FRAMES_PER_S,
         pixel_mm=carm.pixel_mm,

@@ -55,7 +55,8 @@ class Angiogram:
         catheter: 1 where the ray meets the catheter.
         branches: branch id of ImageCAS-X of the lumen that the ray runs in longest.
         overlaps: how many separate lumina lie behind each other.
-        centerlines: for each frame, the visible part of each labelled vessel, see :func:`_visible_centerlines`.
+        centerlines: for each frame, the filled part of each labelled vessel, see :func:`_visible_centerlines`; it may
+            leave the frame and run behind the collimator.
     """
 
     frames: NDArray[np.uint8]
