@@ -10,7 +10,6 @@ import numpy as np
 import pydicom
 from monai.utils import optional_import
 from numpy.typing import NDArray
-from pydicom.dataelem import RawDataElement
 from pydicom.errors import InvalidDicomError
 
 from .pictures import one_channel
@@ -158,11 +157,9 @@ def _pixel_bytes(header: pydicom.Dataset) -> int:
 
 
 def _stored_bytes(path: Path) -> int:
-    """Return how many bytes of uncompressed pixels a file has, without reading them."""
-    element = pydicom.dcmread(path, defer_size=1024, specific_tags=["PixelData"]).get_item("PixelData")
-    if not isinstance(element, RawDataElement):
-        return 0
-    return min(element.length, path.stat().st_size - element.value_tell)
+    """Return how many bytes of uncompressed pixels a file has."""
+    element = pydicom.dcmread(path, specific_tags=["PixelData"]).get("PixelData")
+    return len(element or b"")
 
 
 def _angle(header: pydicom.Dataset, name: str) -> float:

@@ -22,7 +22,7 @@ from .reading import Angiogram, read_angiogram
 
 DARKEST = "darkest"
 FRAME_KEY = "frame"  # an entry of a data list may ask for one frame of its image
-SCALINGS = ("percentile", "bits", "frame_max", "sequence_max", "none")
+SCALINGS = ("percentile", "frame_percentile", "bits", "frame_max", "sequence_max", "none")
 PERCENTILES = (0.5, 99.5)
 
 
@@ -168,8 +168,9 @@ class ScaleAngiogramd(MapTransform):
     Args:
         keys: angiograms to scale, ``(T, H, W)``; for ``bits`` and ``keep_8bit`` as loaded, with their metadata.
         mode: ``percentile``: the 0.5th and 99.5th percentile of the sequence become 0 and ``upper``, values beyond are
-            clipped; ``bits``: the largest number that the file could hold becomes ``upper``; ``frame_max`` and
-            ``sequence_max``: the largest value of each frame, or of the sequence, becomes ``upper``; ``none``.
+            clipped; ``frame_percentile``: the same of each frame for itself; ``bits``: the largest number that the
+            file could hold becomes ``upper``; ``frame_max`` and ``sequence_max``: the largest value of each frame, or
+            of the sequence, becomes ``upper``; ``none``.
         upper: largest value of the result; 1.0 for networks, 255.0 for what works on 8-bit images.
         round_values: round to whole numbers.
         keep_8bit: angiograms of 8 bits are scaled as by ``bits`` whatever the mode: with ``upper`` 255 they keep their
@@ -226,10 +227,10 @@ class ScaleAngiogramd(MapTransform):
         if mode == "none":
             result = angiogram
         elif mode == "percentile":
-            low, high = np.percentile(angiogram.numpy(force=True), PERCENTILES)
-            if low == high:  # more than 99 % of the pixels are the same: what is left decides
-                low, high = float(angiogram.min()), float(angiogram.max())
-            result = ((angiogram - float(low)) / (float(high - low) or 1.0)).clamp(0, 1) * self.upper
+            result = _between_percentiles(angiogram) * self.upper
+        elif mode == "frame_percentile":
+            parts = [_between_percentiles(angiogram[t : t + 1]) for t in range(len(angiogram))]
+            result = torch.cat(parts) * self.upper
         else:
             result = angiogram * _factor(angiogram, mode, bits, self.upper)
         return result.round() if self.round_values else result
@@ -277,6 +278,14 @@ def _check_values(angiogram: Tensor, name: str) -> None:
             f"(counted from 0) have one value; no vessel can be found there, and the frames beside it suffer",
             stacklevel=3,
         )
+
+
+def _between_percentiles(frames: Tensor) -> Tensor:
+    """Scale the range between two percentiles to 0 to 1 and clip the rest."""
+    low, high = np.percentile(frames.numpy(force=True), PERCENTILES)
+    if low == high:  # more than 99 % of the pixels are the same: what is left decides
+        low, high = float(frames.min()), float(frames.max())
+    return ((frames - float(low)) / (float(high - low) or 1.0)).clamp(0, 1)
 
 
 def _factor(angiogram: Tensor, mode: str, bits: int, upper: float) -> Tensor | float:

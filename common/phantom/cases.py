@@ -48,11 +48,13 @@ def write_case(folder: Path, request: Request) -> None:
         folder: the data set's folder.
         request: what determines the case.
     """
+    record_file = folder / "cases" / f"{request.case}.json"
+    record_file.unlink(missing_ok=True)  # an interrupted replacement must not pass as the case it replaces
     anatomy = draw_anatomy(request.rng(0))
     plaques = draw_tree_plaques(anatomy.tree.branches, DIFFICULTIES[request.difficulty], request.rng(2))
     write = {"ccta": _write_ccta, "ncct": _write_ncct, "xca": _write_xca}
     record = write[request.modality](folder, request, anatomy, plaques)
-    write_json_file(folder / "cases" / f"{request.case}.json", record)
+    write_json_file(record_file, record)
 
 
 def is_complete(folder: Path, request: Request) -> bool:

@@ -42,13 +42,13 @@ SMALL = {  # overrides that make a method tiny
         "image_size": 64,
         "patch_size": [64, 64],
         "batch_size": 3,
-        "film": None,
+        "film": False,
     },
     "svsnet_bundle": {
         "network_def::widths": [2, 2, 2],
         "patch_size": [32, 32],
         "num_windows": 2,
-        "film": None,
+        "film": False,
     },
 }
 NETWORKS = {"network_def": "model.pt", "coarse_network_def": "model_coarse.pt"}

@@ -1,4 +1,4 @@
-"""What a user gets wrong with X-ray angiograms ends with a message that names it, and odd but right images get a mask."""
+"""What a user gets wrong with angiograms ends with a message that names it; odd but right images get a mask."""
 
 import json
 

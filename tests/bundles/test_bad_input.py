@@ -73,7 +73,11 @@ def test_weights_of_another_width_are_refused(copy, toy_set, config):
 def test_an_empty_dataset_dir_says_what_was_looked_for(copy, tmp_path, config):
     (tmp_path / "empty" / "images").mkdir(parents=True)
     message = refusal(copy, config, tmp_path / "empty")
-    expected = r"there is no (image to segment|angiogram)" if config == "inference" else r"there is no data list .*dataset\.json"
+    expected = (
+        r"there is no (image to segment|angiogram)"
+        if config == "inference"
+        else r"there is no data list .*dataset\.json"
+    )
     assert re.search(expected, message)
 
 

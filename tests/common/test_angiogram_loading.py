@@ -234,3 +234,11 @@ def test_what_cannot_be_scaled_is_refused():
         ScaleAngiogramd("image", "max")
     with pytest.raises(ValueError, match="upper must be above 0, got 0"):
         ScaleAngiogramd("image", upper=0)
+
+
+def test_frames_scaled_for_themselves_do_not_depend_on_the_others():
+    frames = torch.stack([torch.arange(64.0).reshape(8, 8), torch.arange(64.0).reshape(8, 8) * 40])
+    together = ScaleAngiogramd("image", mode="frame_percentile")({"image": frames})["image"]
+    alone = ScaleAngiogramd("image", mode="percentile")({"image": frames[:1]})["image"]
+    torch.testing.assert_close(together[:1], alone)
+    torch.testing.assert_close(together[1], together[0])
