@@ -1,4 +1,4 @@
-"""Masks of CT lie on their image, whatever its format, orientation and size; and every option of inference does its part."""
+"""Masks of CT lie on their image, whatever its format, orientation and size; every option does its part."""
 
 import nibabel
 import numpy as np

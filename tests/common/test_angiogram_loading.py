@@ -230,7 +230,7 @@ def test_8_bit_images_stay_as_they_are_and_others_become_8_bit(mode):
 def test_what_cannot_be_scaled_is_refused():
     with pytest.raises(ValueError, match="does not tell how many bits"):
         ScaleAngiogramd("image", "bits")({"image": MetaTensor(FRAMES, meta={"bits": 0})})
-    with pytest.raises(ValueError, match="mode must be one of percentile, bits"):
+    with pytest.raises(ValueError, match="mode must be one of percentile, frame_percentile, bits"):
         ScaleAngiogramd("image", "max")
     with pytest.raises(ValueError, match="upper must be above 0, got 0"):
         ScaleAngiogramd("image", upper=0)
