@@ -156,14 +156,15 @@ def for_bundles(bundles, fixture="copy"):
 
 
 @pytest.fixture
-def toy_set(copy, tmp_path):
-    """A data set of noise for a copy of a bundle, with one vessel in each label; for what needs no anatomy.
+def toy_set(request, tmp_path):
+    """A data set of noise with one vessel in each label; for what needs no anatomy.
 
-    Volumes of 20 x 24 x 28 voxels, or sequences of 3 frames of 64 x 64 pixels.
+    Volumes of 20 x 24 x 28 voxels, or, for a test with a copy of a bundle for angiograms, 3 frames of 64 x 64 pixels.
     """
     folder = tmp_path / "toy_set"
+    xca = "copy" in request.fixturenames and request.getfixturevalue("copy").xca
     noise = [np.random.default_rng(number).normal(100, 300, (20, 24, 28)) for number in range(4)]
-    if copy.xca:
+    if xca:
         noise = [np.random.default_rng(number).integers(0, 256, (64, 64, 3)) for number in range(4)]
     cases = [write_case(folder, str(number), voxels) for number, voxels in enumerate(noise)]
     return write_list(folder, training=cases[:2], validation=cases[2:3], test=cases[3:]).parent
@@ -199,9 +200,10 @@ def angiograms(tmp_path_factory):
 
 
 @pytest.fixture
-def phantoms(copy, request):
-    """Four small phantoms for a copy of a bundle."""
-    return request.getfixturevalue("angiograms" if copy.xca else "hearts")
+def phantoms(request):
+    """Four small phantoms: hearts, or angiograms for a test with a copy of a bundle for them."""
+    xca = "copy" in request.fixturenames and request.getfixturevalue("copy").xca
+    return request.getfixturevalue("angiograms" if xca else "hearts")
 
 
 def write_list(folder, **sections):
