@@ -129,22 +129,22 @@ def test_flips_average_the_probabilities_of_mirror_images(casrnet, tmp_path):
 
 @pytest.mark.parametrize(
     "options",
-    [{}, {"min_area": 2000, "max_gap": 200}, {"patch_lines": False}, {"refine": False}],
-    ids=["default", "limits", "no patch lines", "unrefined"],
+    [{}, {"patch_lines": True}, {"patch_lines": True, "min_area": 2000, "max_gap": 200}, {"refine": False}],
+    ids=["default", "patch lines", "limits", "unrefined"],
 )
 def test_the_mask_is_the_unrefined_one_refined_by_the_limits(casrnet, options):
     written = casrnet(casrnet.sequence, threshold=casrnet.threshold, save_unrefined=True, **options)
     raw = written["unrefined"] > 0
     limits = {name: options[name] for name in ("max_gap", "min_area") if name in options}
     expected = [
-        refine(frame, rule=RefinementRule(**limits), patch_lines=options.get("patch_lines", True)) for frame in raw
+        refine(frame, rule=RefinementRule(**limits), patch_lines=options.get("patch_lines", False)) for frame in raw
     ]
     if not options.get("refine", True):
         np.testing.assert_array_equal(written["seg"] > 0, raw)
         assert "patches" not in written
         return
     np.testing.assert_array_equal(written["seg"] > 0, [result.mask for result in expected])
-    assert ("patches" in written) == options.get("patch_lines", True)
+    assert ("patches" in written) == options.get("patch_lines", False)
     if "patches" in written:
         np.testing.assert_array_equal(written["patches"] > 0, [result.patches for result in expected])
     if limits:
