@@ -1,5 +1,7 @@
 """Two processes on a CPU do what several GPUs do: each sees its share, and the result is that of one process."""
 
+import re
+
 import pytest
 import torch
 
@@ -69,8 +71,8 @@ def test_two_processes_share_the_cases_of_a_training_and_write_one_checkpoint(co
     code, output = launch("train", WATCH, dataset_dir=cases.parent, **SHORT)
     assert code == 0, output
     first, second = seen(copy)
-    assert len(first) == len(second) == 1
-    assert first != second
+    assert len(first) == len(second)
+    assert not first & second
     written = {path.name for path in copy.weights.parent.iterdir()} - {*NETWORKS.values(), "model_heads.pt"}
     assert written == {"model_released.pt"}
     check_weights(copy.weights, copy.network)  # without the prefix of the wrapper
@@ -85,8 +87,11 @@ def test_two_processes_score_as_one_does(copy, launch, phantoms):
     options = {"threshold": copy.sparse_threshold(phantoms[3]["image"]), "dataset_dir": str(cases.parent)}
     code, output = launch("evaluate", WATCH, **options)
     assert code == 0, output
-    assert set.union(*seen(copy)) == {case["image"].split("/")[-1].split(".")[0] for case in phantoms[1:]}
-    assert max(map(len, seen(copy))) == 2  # of three: one process has a case more
+    first, second = seen(copy)
+    assert not first & second
+    assert len(first) - len(second) in {0, 1}
+    stems = {case["image"].split("/")[-1].split(".")[0] for case in phantoms[1:]}
+    assert {re.sub(r"_t\d+$", "", case) for case in first | second} == stems  # a frame of a sequence may be a case
     copy.run("evaluating", "evaluate.yaml", overlap=0.0, output_dir=str(copy.root / "alone"), **options)
     tables = sorted(path.name for path in copy.eval.glob("*.csv"))
     assert "metrics.csv" in tables
