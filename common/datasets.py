@@ -79,9 +79,23 @@ def list_images(source: str | Path) -> list[dict[str, str]]:
             images = [source]
     if not images:
         raise FileNotFoundError(_nothing_in(source))
+    return unique_cases(images, source, case_name)
+
+
+def unique_cases(images: Sequence[Path], source: Path, name_of: Callable[[Path], str]) -> list[dict[str, str]]:
+    """Return ``{"image": path, "case": name}`` for each image of a folder.
+
+    Args:
+        images: their paths.
+        source: the folder, for the error.
+        name_of: gives the case of an image.
+
+    Raises:
+        ValueError: If two images have the same case name.
+    """
     cases: dict[str, Path] = {}
     for image in images:
-        name = case_name(image)
+        name = name_of(image)
         if name in cases:
             raise ValueError(f"{cases[name].name} and {image.name} in {source} are both case {name!r}; rename one")
         cases[name] = image

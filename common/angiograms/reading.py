@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import zlib
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import nibabel
 import numpy as np
-from nibabel.filebasedimages import ImageFileError
 from numpy.typing import NDArray
 from PIL import UnidentifiedImageError
 
+from .. import loading
 from ..grids import NIFTI_SUFFIXES
 from .dicom import UNKNOWN_ANGLES, DicomTags, order_frames, read_pixels, read_tags
 from .headers import check_one_size, nifti_axes
 from .pictures import read_picture
 from .sources import SUFFIXES, is_angiogram_file, is_dicom, sequence_files
 
-DAMAGED = (OSError, EOFError, RuntimeError, ValueError, SyntaxError, zlib.error, ImageFileError, UnidentifiedImageError)
+DAMAGED = (*loading.DAMAGED, SyntaxError, UnidentifiedImageError)  # the last two are pillow's
 
 
 class Angiogram(NamedTuple):

@@ -7,6 +7,7 @@ import warnings
 from itertools import pairwise
 from pathlib import Path
 
+from ..datasets import unique_cases
 from ..grids import NIFTI_SUFFIXES
 
 IMAGE_SUFFIXES = (".png", ".pgm", ".bmp", ".jpg", ".jpeg", ".tif", ".tiff")
@@ -44,13 +45,7 @@ def list_angiograms(source: str | Path, sequence: bool = False) -> list[dict[str
         images = [image for image in sorted(source.iterdir()) if is_angiogram_file(image) or _holds_frames(image)]
     if not images:
         raise FileNotFoundError(_nothing_in(source))
-    cases: dict[str, Path] = {}
-    for image in images:
-        name = angiogram_case_name(image)
-        if name in cases:
-            raise ValueError(f"{cases[name].name} and {image.name} in {source} are both case {name!r}; rename one")
-        cases[name] = image
-    return [{"image": str(image), "case": name} for name, image in cases.items()]
+    return unique_cases(images, source, angiogram_case_name)
 
 
 def angiogram_case_name(path: str | Path) -> str:
