@@ -29,7 +29,7 @@ def check_weights(path: str | Path, network: nn.Module) -> None:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(
-            f"no weights at {path}: train first (configs/train.yaml writes models/model.pt), or name a file with "
+            f"no weights at {path}: train first (which writes models/model.pt), or name a file with "
             "--checkpoint"
         )
     state = _read(path)

@@ -52,6 +52,9 @@ def test_every_case_is_scored_once_and_a_second_call_keeps_what_is_there(copy, p
     assert {path: path.stat().st_mtime for path in models} == models
 
 
+CONFIGS = (["train.yaml"], "evaluate.yaml")
+
+
 def nothing(folder):
     """A data list of four cases without images, in two folds."""
     cases = [{"image": f"{number}.png", "label": f"{number}_mask.png"} for number in range(4)]
@@ -71,7 +74,7 @@ def test_a_training_that_is_complete_is_not_done_again_after_its_evaluation_fail
 
     monkeypatch.setattr(subprocess, "run", run)
     monkeypatch.setattr(cross_validation, "pool_folds", lambda folders, _: {"n": len(folders)})
-    arguments = (tmp_path, nothing(tmp_path / "data"), out)
+    arguments = (tmp_path, nothing(tmp_path / "data"), out, *CONFIGS)
     failing = {1, 3}  # the first training is interrupted, the first evaluation fails
     with pytest.raises(RuntimeError, match="the training of fold 0 failed"):
         cross_validation.cross_validate(*arguments)
@@ -92,4 +95,4 @@ def test_a_training_that_is_complete_is_not_done_again_after_its_evaluation_fail
 @pytest.mark.parametrize("folds", [[2], [], 0], ids=str)
 def test_folds_that_the_data_list_does_not_have_are_named(tmp_path, folds):
     with pytest.raises(ValueError, match=r"\[0, 1\], got"):
-        cross_validation.cross_validate(tmp_path, nothing(tmp_path / "data"), tmp_path / "out", folds=folds)
+        cross_validation.cross_validate(tmp_path, nothing(tmp_path / "data"), tmp_path / "out", *CONFIGS, folds=folds)

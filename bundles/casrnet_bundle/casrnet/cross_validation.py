@@ -20,7 +20,8 @@ def cross_validate(
     bundle_root: str | Path,
     dataset_dir: str | Path,
     output_dir: str | Path,
-    training_configs: Sequence[str] = ("train.yaml",),
+    training_configs: Sequence[str],
+    evaluation_config: str,
     training_options: Mapping[str, Any] | None = None,
     evaluation_options: Mapping[str, Any] | None = None,
     folds: Sequence[int] | None = None,
@@ -35,7 +36,8 @@ def cross_validate(
         bundle_root: folder of the bundle.
         dataset_dir: folder of the data list, whose entries have a "fold".
         output_dir: folder to write to.
-        training_configs: ``train.yaml`` and its overlays, by name.
+        training_configs: names of the config of the training and of its overlays, in ``configs``.
+        evaluation_config: name of the config of the evaluation.
         training_options: what else to override in the trainings.
         evaluation_options: what to override in the evaluations.
         folds: those to run; None for all of the data list.
@@ -64,7 +66,7 @@ def cross_validate(
             _run(root, "training", str(overlays), fold, {**(training_options or {}), **common, **resume})
             (folder / LAST).replace(folder / TRAINED)
         scored = {**(evaluation_options or {}), **common}
-        _run(root, "evaluating", str(root / "configs" / "evaluate.yaml"), fold, scored)
+        _run(root, "evaluating", str(root / "configs" / evaluation_config), fold, scored)
     return pool_folds([out / f"fold_{fold}" for fold in chosen], out)
 
 

@@ -57,7 +57,7 @@ class StageOne:
             load_weights(checkpoint, network_def)
         except FileNotFoundError as error:
             raise FileNotFoundError(
-                f"no weights of stage 1 at {checkpoint}: train it first (configs/coarse.yaml), name a file with "
+                f"no weights of stage 1 at {checkpoint}: train it first (the config coarse), name a file with "
                 "--coarse_checkpoint, or do without a predicted centerline (--centerline none)"
             ) from error
         self.network = network_def.to(device).eval()

@@ -1,0 +1,1 @@
+"""From a bundle folder of this repository to a zip that runs anywhere."""
