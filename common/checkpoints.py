@@ -68,30 +68,41 @@ class TrainingCheckpoints:
         The last epoch is always validated: a training shorter than the interval of validation would else write nothing.
         """
         self.trainer = trainer
+        validator.add_event_handler(Events.STARTED, self.share_buffers)
         if self.rank == 0:
             validator.add_event_handler(Events.COMPLETED, self.save_best)
             trainer.add_event_handler(Events.EPOCH_COMPLETED, self.save_last)
         trainer.add_event_handler(Events.COMPLETED, self.validate_last, validator)
 
+    def share_buffers(self, _: Evaluator) -> None:
+        """Give all processes the buffers of process 0, so that they validate together what it writes.
+
+        The parameters are equal everywhere, but running statistics of norms are of the last batch of each process.
+        """
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            for buffer in self.modules[NETWORK].buffers():
+                torch.distributed.broadcast(buffer, src=0)
+
     def validate_last(self, trainer: Trainer, validator: Evaluator) -> None:
         """Validate the weights at the end of ``trainer`` if their epoch was not; every process takes part.
 
         A training that another handler stopped, perhaps amid an epoch, keeps the state of its last whole epoch.
+
+        Without validation cases (MONAI Label with a validation split of 0) the last weights count as the best.
         """
         if validator.state.epoch < trainer.state.epoch and not trainer.should_terminate:
             validator.run(trainer.state.epoch)
             if self.rank == 0:
+                if validator.state.epoch_length == 0:
+                    self._write_weights()
+                    trainer.logger.warning(f"wrote {self.best}, unjudged: there are no validation cases")
                 self.save_last(trainer)  # again, because it holds the best score
 
     def save_best(self, validator: Evaluator) -> None:
         """Write the network's state dict if the key metric of ``validator`` is higher than ever before."""
         score = float(validator.state.metrics[validator.state.key_metric_name])
         if score > self.best_score:  # never true for NaN
-            for name, module in self.modules.items():
-                path = self.best.with_name(f"{self.best.stem}_{name}.pt") if name != NETWORK else self.best
-                keep_released(path)
-                with replacing(path) as temporary:
-                    torch.save(module.state_dict(), temporary)
+            self._write_weights()
             self.best_score = score
             validator.logger.info(f"wrote {self.best}: {validator.state.key_metric_name} {score:.4f}")
 
@@ -149,3 +160,11 @@ class TrainingCheckpoints:
             for _ in range(epochs):
                 self.lr_scheduler.step()
         return [float(group["lr"]) for group in self.optimizer.param_groups]
+
+    def _write_weights(self) -> None:
+        """Write the best-weights files."""
+        for name, module in self.modules.items():
+            path = self.best.with_name(f"{self.best.stem}_{name}.pt") if name != NETWORK else self.best
+            keep_released(path)
+            with replacing(path) as temporary:
+                torch.save(module.state_dict(), temporary)

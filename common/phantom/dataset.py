@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from ..centerline.branch import BRANCH_LABELS
 from ..files import check_writable, write_json_file
+from ..sharding import checked_shard
 from .cases import is_complete, write_case
 from .heart import HEART_LABELS
 from .request import Request, checked_request
@@ -35,11 +36,14 @@ def write_dataset(
     workers: int = 1,
     views: int = 1,
     frames: int | None = None,
-) -> Path:
+    shard: int | None = None,
+    shards: int | None = None,
+) -> Path | None:
     """Write a data set of phantoms with exact truth; nothing is downloaded.
 
     A case depends on ``seed`` and its number only, so that the first cases of a larger set are those of a smaller one.
-    A case that is complete and was made from the same arguments is kept, so that an interrupted run goes on.
+    A case that is complete and was made from the same arguments is kept, so that an interrupted run goes on. Several
+    processes or machines can share the cases; whichever ends last writes the data list, that of a single run.
 
     Args:
         out: folder to write to; made when it is missing.
@@ -62,9 +66,12 @@ def write_dataset(
         views: renderings of every case that share anatomy, plaques and labels and differ in tissue values, dose and
             noise, for ncct only; two or more are named ``<case>_v0``, ``<case>_v1`` and so on.
         frames: frames of a sequence at 15 per second, for xca only; None for 12.
+        shard: number of this process, from 0, which makes every ``shards``-th case; None for the rank under
+            ``torchrun``.
+        shards: processes that share the cases and the folder; None for those of ``torchrun``, else one.
 
     Returns:
-        The path of the written ``dataset.json``.
+        The path of the written ``dataset.json``; None while other processes have cases to make.
 
     Raises:
         ValueError: If an argument is out of range.
@@ -78,19 +85,33 @@ def write_dataset(
         )
     if workers < 1:
         raise ValueError(f"workers must be at least 1, got {workers}")
+    number, count = checked_shard(shard, shards)
     folder = Path(out)
     check_writable(folder)
     requests = [replace(first, number=number) for number in range(cases)]
-    missing = [request for request in requests if not is_complete(folder, request)]
-    bar = partial(tqdm, total=len(missing), desc="phantoms", unit="case")
-    if workers == 1 or len(missing) < 2:
-        for request in bar(missing):
-            write_case(folder, request)
-    else:
-        with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-            for _ in bar(pool.map(partial(write_case, folder), missing)):
-                pass
+    name = "phantoms" if count == 1 else f"phantoms, shard {number} of {count}"
+    _write_cases(folder, _missing(folder, requests[number::count]), workers, name)
+    if missing := _missing(folder, requests):
+        tqdm.write(f"{name}: done; others have {len(missing)} cases to make, the last one writes dataset.json")
+        return None
     return write_json_file(folder / "dataset.json", _data_list(_sections(requests, validation, test), first))
+
+
+def _missing(folder: Path, requests: list[Request]) -> list[Request]:
+    """Return the cases that are not complete."""
+    return [request for request in requests if not is_complete(folder, request)]
+
+
+def _write_cases(folder: Path, requests: list[Request], workers: int, name: str) -> None:
+    """Make cases, several at a time, with a progress bar of that name."""
+    bar = partial(tqdm, total=len(requests), desc=name, unit="case")
+    if workers == 1 or len(requests) < 2:
+        for request in bar(requests):
+            write_case(folder, request)
+        return
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        for _ in bar(pool.map(partial(write_case, folder), requests)):
+            pass
 
 
 def _sections(requests: list[Request], validation: float, test: float) -> dict[str, list[Request]]:

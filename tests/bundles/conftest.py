@@ -89,7 +89,7 @@ class BundleCopy:
     def small_network(self, name):
         """Build a network that the configs define, made small; None where they define none of that name."""
         config = ConfigParser()
-        config.read_config(self.root / "configs" / "inference.yaml")
+        config.read_config(self.files("inference.yaml"))
         if name not in config:
             return None
         torch.manual_seed(0)

@@ -1,13 +1,16 @@
 """Two processes on a CPU do what several GPUs do: each sees its share, and the result is that of one process."""
 
 import re
+import socket
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
 
 from common.weights import check_weights
 
-from .conftest import NETWORKS, SHORT, write_list
+from ..conftest import BUNDLES
+from .conftest import NETWORKS, SHORT, for_bundles, write_list
 
 TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "-m", "monai.bundle")
 WATCHERS = """
@@ -77,8 +80,20 @@ def test_two_processes_share_the_cases_of_a_training_and_write_one_checkpoint(co
     assert written == {"model_released.pt"}
     check_weights(copy.weights, copy.network)  # without the prefix of the wrapper
     iterations = copy.small.get("iterations", 1)  # of an epoch: of the method, or what one case gives
-    assert torch.load(copy.eval / "last.pt", weights_only=True)["trainer"]["epoch_length"] == iterations
+    state = torch.load(copy.eval / "last.pt", weights_only=True)
+    assert state["trainer"]["epoch_length"] == iterations
     assert output.count("Epoch[1] Metrics -- val_dice") == 1
+    assert state["best_score"] == pytest.approx(validated_alone(copy, cases.parent), abs=1e-6)
+
+
+def validated_alone(copy, data):
+    """Score that one process gives the weights that a training has written."""
+    options = {"pretrained": str(copy.weights), "output_dir": str(copy.root / "alone"), "overlap": 0.0}
+    workflow = copy.workflow("train.yaml", dataset_dir=str(data), **options, **SHORT)
+    workflow.initialize()
+    validator = workflow.parser.get_parsed_content("validate::evaluator")
+    validator.run()
+    return validator.state.metrics["val_dice"]
 
 
 @pytest.mark.slow
@@ -106,3 +121,30 @@ def test_the_death_of_one_process_ends_the_job_with_an_error(copy, launch, phant
     code, output = launch("train", killer, dataset_dir=cases.parent, **{**SHORT, "epochs": 3})
     assert code != 0
     assert "SIGKILL" in output
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@for_bundles([path for path in BUNDLES if path.name == "svsnet_bundle"])
+@pytest.mark.slow
+def test_two_machines_that_run_the_same_command_train_together(copy, phantoms):
+    """Two agents of torchrun on this machine, which meet as two machines do."""
+    cases = write_list(copy.root / "data", training=phantoms[:2], validation=phantoms[2:])
+    meet = ("--nnodes=2", "--nproc_per_node=1", "--rdzv_backend=c10d", f"--rdzv_endpoint=127.0.0.1:{free_port()}")
+    launcher = ("-m", "torch.distributed.run", *meet, "-m", "monai.bundle")
+    files = str(copy.files("train.yaml", "multi_gpu_train.yaml"))
+
+    def machine(_):
+        return copy.command("training", "--config_file", files, launcher=launcher, dataset_dir=cases.parent, **SHORT)
+
+    with ThreadPoolExecutor(2) as machines:
+        ended = list(machines.map(machine, range(2)))
+    assert [code for code, _ in ended] == [0, 0], ended
+    output = "".join(text for _, text in ended)
+    assert output.count("Epoch[1] Metrics -- val_dice") == 1
+    assert output.count("wrote ") == 1
+    check_weights(copy.weights, copy.network)

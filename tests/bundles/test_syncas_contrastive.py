@@ -200,6 +200,16 @@ def test_frozen_norms_keep_their_statistics():
     assert network.stem.training
 
 
+def test_its_state_dict_names_the_networks_tensors_as_the_network_does_and_can_be_loaded():
+    network, other = SynCASNet(width=2), SynCASNet(width=2)
+    model, copy = (model_of(each, each.tap_channels) for each in (network, other))
+    state = model.state_dict()
+    assert {name for name in state if not name.startswith("heads.")} == set(network.state_dict())
+    torch.nn.init.ones_(network.stem.norm.bias)
+    copy.load_state_dict(model.state_dict())
+    assert all(torch.equal(other.state_dict()[name], tensor) for name, tensor in network.state_dict().items())
+
+
 def test_every_parameter_learns_from_the_loss():
     network = SynCASNet(width=2)
     model = model_of(network, network.tap_channels, label_resize="max")

@@ -214,6 +214,21 @@ def test_two_machines_share_the_cases_and_the_last_one_lists_all(ccta, tmp_path)
 
 
 @pytest.mark.filterwarnings("ignore:.*no label for")
+def test_of_two_machines_that_end_together_either_lists_all(ccta, tmp_path, monkeypatch):
+    out, real = tmp_path / "out", syncas.synthesis.write_json_file
+
+    def write(path, content):
+        if path.name == "dataset.json":  # the other one ends just before this one, which has looked already, writes
+            monkeypatch.undo()
+            synthesize(ccta, out, FAST, views=1, shard=1, shards=2)
+        return real(path, content)
+
+    monkeypatch.setattr(syncas.synthesis, "write_json_file", write)
+    listed = json.loads(synthesize(ccta, out, FAST, views=1, shard=0, shards=2).read_text())
+    assert (len(listed["training"]), len(listed["test"])) == (1, 1)
+
+
+@pytest.mark.filterwarnings("ignore:.*no label for")
 def test_a_bad_case_does_not_stop_the_others_and_is_named_at_the_end(ccta, tmp_path):
     save(ccta / "images/a.nii.gz", (volumes()[0] + 1024).astype(np.uint16))
     with pytest.raises(ValueError, match=r"1 of 2 cases could not be rendered.*a: .*cannot be Hounsfield units"):
@@ -267,8 +282,8 @@ def test_a_case_without_any_map_is_named_with_the_cure(ccta, tmp_path):
 def test_the_source_is_never_overwritten_and_bad_arguments_are_named(ccta, tmp_path):
     with pytest.raises(ValueError, match="output_dir must not be dataset_dir"):
         synthesize(ccta, ccta)
-    for wrong in ({"views": 0}, {"seed": -1}, {"shard": 2, "shards": 2}):
-        with pytest.raises(ValueError, match="shard from 0 to shards - 1"):
+    for wrong, message in (({"views": 0}, "views, workers and threads"), ({"seed": -1}, "got 2, 1, 1 and -1")):
+        with pytest.raises(ValueError, match=message):
             synthesize(ccta, tmp_path / "out", **wrong)
     with pytest.raises(FileNotFoundError, match=r"no CCTA in .*dataset.json.*N.img.nii.gz"):
         synthesize(tmp_path / "nothing", tmp_path / "out")
@@ -283,7 +298,7 @@ def test_imagecas_is_read_as_it_is_unpacked(tmp_path):
         save(tmp_path / "maps" / f"{number}.nii.gz", structures)
     cases = find_cases(tmp_path / "cas", tmp_path / "maps", validation=0.34)
     assert [(case.case, case.section) for case in cases] == [("1", "training"), ("2", "training"), ("10", "validation")]
-    synthesize(tmp_path / "cas", tmp_path / "out", FAST, views=1, structures_dir=tmp_path / "maps", shards=3)
+    synthesize(tmp_path / "cas", tmp_path / "out", FAST, views=1, structures_dir=tmp_path / "maps", shard=0, shards=3)
     assert (tmp_path / "out/images/1_v0.nii.gz").is_file()
 
 

@@ -159,6 +159,15 @@ def test_released_weights_survive_the_first_better_ones(tmp_path):
     assert (tmp_path / "models" / "model_released.pt").read_bytes() == b"released"
 
 
+def test_without_validation_cases_the_last_weights_are_written_and_that_is_said(tmp_path, caplog):
+    run = Run(tmp_path, epochs=2)
+    run.validator.data_loader, run.validator.state.epoch_length = [], 0  # as MONAI builds it from an empty list
+    run.trainer.run()
+    written = torch.load(tmp_path / "models" / "model.pt")["weight"]
+    assert torch.equal(written, run.network.weight)
+    assert "unjudged: there are no validation cases" in caplog.text
+
+
 def test_a_training_that_is_stopped_amid_an_epoch_keeps_the_state_of_the_last_whole_one(tmp_path):
     run = Run(tmp_path, epochs=3)
     run.trainer.add_event_handler(

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+import subprocess
+import sys
+import time
 
 import nibabel
 import numpy as np
@@ -13,6 +17,8 @@ from common.phantom.anatomy import draw_anatomy
 from common.phantom.background import read_background
 from common.phantom.dataset import write_dataset
 from common.phantom.framing import draw_grid
+
+from ..conftest import ROOT
 
 SMALL = {"shape": (56, 56, 40), "spacing": (1.6, 1.6, 1.9)}
 
@@ -106,6 +112,50 @@ def test_an_interrupted_run_goes_on_and_other_arguments_start_anew(tmp_path):
     assert first.stat().st_mtime_ns > before
 
 
+TINY = {"seed": 1, "shape": (32, 32, 32), "spacing": 3.0, "validation": 0.5, "test": 0.0}
+
+
+def made(folder):
+    """Every file that was written, with its content; volumes without the time in their gzip header."""
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    read = {".gz": lambda path: gzip.decompress(path.read_bytes())}
+    return {path.relative_to(folder): read.get(path.suffix, type(path).read_bytes)(path) for path in files}
+
+
+def test_processes_that_share_the_cases_write_what_one_would_and_the_last_writes_the_list(tmp_path):
+    alone, shared = tmp_path / "alone", tmp_path / "shared"
+    write_dataset(alone, cases=2, **TINY)
+    assert write_dataset(shared, cases=2, shard=1, shards=2, **TINY) is None
+    assert [path.name for path in (shared / "cases").iterdir()] == ["ccta_1_0001.json"]
+    assert not (shared / "dataset.json").exists()
+    before = (shared / "images" / "ccta_1_0001.nii.gz").stat().st_mtime_ns
+    assert write_dataset(shared, cases=2, shard=0, shards=2, **TINY) == shared / "dataset.json"
+    assert (shared / "images" / "ccta_1_0001.nii.gz").stat().st_mtime_ns == before
+    assert made(shared) == made(alone)
+
+
+@pytest.mark.slow
+def test_torchrun_shares_the_cases_and_a_killed_run_goes_on(tmp_path):
+    alone, shared = tmp_path / "alone", tmp_path / "shared"
+    options = [word for key in ("seed", "validation", "test") for word in (f"--{key}", str(TINY[key]))]
+    options += ["--shape", "32,32,32", "--spacing", "3.0", "--cases", "6"]
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+    command = [*torchrun, "-m", "common", "phantom", str(shared), *options]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while not list(shared.glob("cases/*.json")) and process.poll() is None:
+        time.sleep(0.01)
+    process.terminate()  # torchrun then ends its processes
+    process.wait()
+    first = min(shared.glob("cases/*.json"))
+    before = first.stat().st_mtime_ns
+    again = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert again.returncode == 0, again.stderr
+    assert first.stat().st_mtime_ns == before
+    write_dataset(alone, cases=6, **TINY)
+    leftovers = {path for path in made(shared) if path.name.startswith(".")}
+    assert {path: content for path, content in made(shared).items() if path not in leftovers} == made(alone)
+
+
 def test_the_stored_orientation_does_not_change_the_person(tmp_path):
     volumes = []
     for axes in ("RAS", "PIR"):
@@ -157,6 +207,7 @@ def test_a_small_volume_is_placed_on_the_arteries():
         ({"orientation": "RAR"}, "three different axes.*'RAR'"),
         ({"validation": 0.7, "test": 0.5}, "shares of the cases, at most 1"),
         ({"workers": 0}, "workers must be at least 1"),
+        ({"shard": 1}, "given together, .* got 1 and None"),
         ({"background": "ct.nii.gz"}, "background and heart_mask go together"),
         ({"background": "a.nii", "heart_mask": "b.nii", "shape": (64, 64, 64)}, "shape and orientation follow"),
     ],

@@ -37,7 +37,8 @@ class ContrastiveModel(nn.Module):
     """The network with its heads as it is trained: two views in, their logits and contrastive terms out.
 
     Only the drawn voxels pass through the heads. Projecting whole feature maps first gives the same numbers and needs
-    hundreds of megabytes more.
+    hundreds of megabytes more. In its state dict the network's tensors have the names that they have in the network's
+    own, so that weights exchanged in federated learning fit both.
 
     Args:
         network: segments a view, and hands out its feature maps.
@@ -98,6 +99,8 @@ class ContrastiveModel(nn.Module):
         self.pseudo_mode = pseudo_mode
         self.label_resize = label_resize
         self.frozen_norm = frozen_norm
+        self.register_state_dict_post_hook(_drop_network_prefix)
+        self.register_load_state_dict_pre_hook(_add_network_prefix)
 
     def train(self, mode: bool = True) -> ContrastiveModel:
         """Switch to training or evaluation, the norms to evaluation in any case if they are frozen."""
@@ -208,3 +211,16 @@ def check_contrast(temperature: float, alpha: float, pseudo_mode: str) -> None:
         raise ValueError(f"pseudo_mode must be one of {PSEUDO_MODES}, got {pseudo_mode!r}")
     if temperature <= 0 or (pseudo_mode == "weight" and alpha < 0):
         raise ValueError(f"temperature must be above 0 and a weight alpha at least 0, got {temperature} and {alpha}")
+
+
+def _drop_network_prefix(_model: nn.Module, state: dict[str, Tensor], prefix: str, _metadata: object) -> None:
+    """Name the network's tensors in a new state dict as the network does."""
+    inside = f"{prefix}network."
+    for name in [name for name in state if name.startswith(inside)]:
+        state[prefix + name.removeprefix(inside)] = state.pop(name)
+
+
+def _add_network_prefix(_model: nn.Module, state: dict[str, Tensor], prefix: str, *_: object) -> None:
+    """Undo :func:`_drop_network_prefix` before the tensors are handed out to the modules."""
+    for name in [name for name in state if name.startswith(prefix) and not name.startswith(f"{prefix}heads.")]:
+        state[f"{prefix}network.{name.removeprefix(prefix)}"] = state.pop(name)

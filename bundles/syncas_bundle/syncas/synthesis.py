@@ -20,6 +20,7 @@ from tqdm import tqdm
 
 from .common.datasets import SECTIONS
 from .common.files import check_writable, replacing, write_json_file
+from .common.sharding import checked_shard
 from .engine import ENGINE_VERSION, Engine, EngineSettings
 from .quality import QualityCheck, montage, summarize
 from .sources import SourceCase, find_cases
@@ -100,8 +101,8 @@ def synthesize(
     device: str | torch.device | None = None,
     structures_dir: str | Path | None = None,
     validation: float = 0.05,
-    shard: int = 0,
-    shards: int = 1,
+    shard: int | None = None,
+    shards: int | None = None,
 ) -> Path:
     """Render synthetic non-contrast CTs from contrast CTs, and write them as a data set.
 
@@ -120,8 +121,10 @@ def synthesize(
         device: where to project; None for the CPU.
         structures_dir: where the label maps lie, if not in ``dataset_dir``.
         validation: share of the cases for validation, where the folder has no sections of its own.
-        shard: number of this machine, from 0; it renders every ``shards``-th case.
-        shards: machines that share the work and the output folder.
+        shard: number of this process, from 0, which renders every ``shards``-th case; None for the rank under
+            ``torchrun``.
+        shards: processes or machines that share the cases and the output folder; None for those of ``torchrun``, else
+            one.
 
     Returns:
         The path of the written ``dataset.json``, which lists the cases that are complete.
@@ -131,11 +134,12 @@ def synthesize(
         ValueError: If an argument is out of range, or at the end if cases could not be rendered.
     """
     source, target = Path(dataset_dir), Path(output_dir)
-    if min(views, workers, threads, shards) < 1 or seed < 0 or not 0 <= shard < shards:
+    if min(views, workers, threads) < 1 or seed < 0:
         raise ValueError(
-            "views, workers, threads and shards must be at least 1, seed at least 0, and shard from 0 to shards - 1, "
-            f"got {views}, {workers}, {threads}, {shards}, {seed} and {shard}"
+            "views, workers and threads must be at least 1 and seed at least 0, "
+            f"got {views}, {workers}, {threads} and {seed}"
         )
+    number, count = checked_shard(shard, shards)
     if source.resolve() == target.resolve():
         raise ValueError(f"output_dir must not be dataset_dir, {source}: its dataset.json would be overwritten")
     settings, place = settings or EngineSettings(), None if device is None else str(device)
@@ -143,15 +147,9 @@ def synthesize(
         Job(c, target, settings, views, seed, threads, place) for c in find_cases(source, structures_dir, validation)
     ]
     check_writable(target)
-    mine = [job for job in jobs[shard::shards] if not _is_complete(job)]
+    mine = [job for job in jobs[number::count] if not _is_complete(job)]
     failures = _run(mine, workers)
-    records = {job.source.case: json.loads(job.record_path.read_text("ascii")) for job in jobs if _is_complete(job)}
-    write_json_file(
-        target / "report" / "report.json", summarize(records) | {"settings": asdict(settings), "seed": seed}
-    )
-    path = write_json_file(
-        target / "dataset.json", _data_list([job for job in jobs if job.source.case in records], settings)
-    )
+    path = _list_complete(target, jobs, settings, seed)
     if failures:
         raise ValueError(
             f"{len(failures)} of {len(mine)} cases could not be rendered; the others are in {target}. "
@@ -240,6 +238,22 @@ def _is_complete(job: Job) -> bool:
         return False
     files = [*job.image_paths, *job.plaque_paths, job.label_path, job.picture_path]
     return bool(made == job.request and all(file.is_file() for file in files))
+
+
+def _list_complete(target: Path, jobs: list[Job], settings: EngineSettings, seed: int) -> Path:
+    """Write the report and the data list of the cases that are complete; return the path of the list.
+
+    Once more if a case was completed meanwhile: of two processes that end together, the one that writes last may have
+    looked first.
+    """
+    listed: list[Job] | None = None
+    while listed != (complete := [job for job in jobs if _is_complete(job)]):
+        records = {job.source.case: json.loads(job.record_path.read_text("ascii")) for job in complete}
+        report = summarize(records) | {"settings": asdict(settings), "seed": seed}
+        write_json_file(target / "report" / "report.json", report)
+        path = write_json_file(target / "dataset.json", _data_list(complete, settings))
+        listed = complete
+    return path
 
 
 def _clear_leftovers(job: Job) -> None:

@@ -61,17 +61,19 @@ def write_xa(
     file.PixelData = pixels + b"\0" * (len(pixels) % 2)
     file["PixelData"].VR = "OB" if bits == 8 else "OW"
     with replacing(path) as temporary:
-        file.save_as(temporary, enforce_file_format=True)
+        file.save_as(temporary)
 
 
 def _file(path: str | Path, uid: str) -> FileDataset:
     """Return a data set with the modules on patient, study, series and equipment."""
     meta = FileMetaDataset()
+    meta.FileMetaInformationGroupLength = 0  # pydicom enters the length
+    meta.FileMetaInformationVersion = b"\0\1"
     meta.MediaStorageSOPClassUID = XRayAngiographicImageStorage
     meta.MediaStorageSOPInstanceUID = UID(uid)
     meta.TransferSyntaxUID = ExplicitVRLittleEndian
     meta.ImplementationClassUID = _IMPLEMENTATION
-    file = FileDataset(str(path), {}, file_meta=meta, preamble=b"\0" * 128)
+    file = FileDataset(str(path), {}, file_meta=meta, preamble=b"\0" * 128, is_implicit_VR=False)
     case = Path(path).name.split(".")[0][:64]
     file.SpecificCharacterSet = "ISO_IR 100"
     file.ImageType = ["DERIVED", "PRIMARY", "SINGLE PLANE"]

@@ -113,7 +113,8 @@ def _devices_record(devices: Sequence[Device]) -> list[Mapping[str, Any]]:
 def _write_volume(path: Path, frames: NDArray[np.uint8], pixel_mm: float) -> None:
     """Write ``(T, H, W)`` as a NIfTI file."""
     affine = np.diag([-pixel_mm, -pixel_mm, 1.0, 1.0])
-    image = nibabel.Nifti1Image(np.ascontiguousarray(frames.transpose(2, 1, 0)), affine)  # type: ignore[no-untyped-call]
+    volume = np.ascontiguousarray(frames.transpose(2, 1, 0))  # (W, H, T)
+    image = nibabel.Nifti1Image(volume, affine)  # type: ignore[no-untyped-call]
     image.header.set_xyzt_units("mm")  # type: ignore[no-untyped-call]
     image.set_qform(affine, code=1)  # type: ignore[no-untyped-call]
     image.set_sform(affine, code=1)  # type: ignore[no-untyped-call]
