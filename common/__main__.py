@@ -1,4 +1,4 @@
-"""Command line of the shared tools: ``python -m common COMMAND --help``."""
+"""Command line of the shared tools: ``python -m common COMMAND --help``, or ``python -m casnet.common`` in a bundle."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable
 from functools import wraps
 from importlib import import_module
+from importlib.util import find_spec
 from typing import Any
 
 import fire
@@ -16,20 +17,35 @@ COMMANDS = {  # imported when called, because torch takes seconds to import
     "evaluate": (".evaluation", "evaluate"),
     "preview": (".preview", "preview"),
     "centerline": (".centerline.command", "centerline"),
+    "pack": (".packing.command", "pack"),
 }
+PROGRAM = f"python -m {__package__}"  # as it was called; a packed bundle carries this package inside its own
 
 
 def main() -> None:
     """Run the command named by the first argument."""
     name = sys.argv[1] if len(sys.argv) > 1 else None
+    present = [command for command in COMMANDS if _is_present(command)]
+    if name in COMMANDS and name not in present:
+        sys.exit(f"{PROGRAM}: {name} is not part of this bundle, only of the repository; here: {', '.join(present)}")
     if name not in COMMANDS:
-        sys.exit(f"usage: python -m common COMMAND, where COMMAND is one of: {', '.join(COMMANDS)}")
+        absent = [command for command in COMMANDS if command not in present]
+        more = f"; in the repository also: {', '.join(absent)}" if absent else ""
+        sys.exit(f"usage: {PROGRAM} COMMAND, where COMMAND is one of: {', '.join(present)}{more}")
     module, function = COMMANDS[name]
     command = getattr(import_module(module, __package__), function)
-    fire.Fire(_with_plain_errors(command), sys.argv[2:], name=f"common {name}")
+    fire.Fire(_with_plain_errors(command, name), sys.argv[2:], name=f"{PROGRAM} {name}")
 
 
-def _with_plain_errors(command: Callable[..., Any]) -> Callable[..., Any]:
+def _is_present(command: str) -> bool:
+    """Whether the module of a command is here: a packed bundle carries those that it needs."""
+    try:
+        return find_spec(COMMANDS[command][0], __package__) is not None
+    except ModuleNotFoundError:  # nor is the package that would hold it
+        return False
+
+
+def _with_plain_errors(command: Callable[..., Any], name: str) -> Callable[..., Any]:
     """Wrap ``command`` so that what a user can mend is a line of text, not a traceback."""
 
     @wraps(command)
@@ -37,7 +53,7 @@ def _with_plain_errors(command: Callable[..., Any]) -> Callable[..., Any]:
         try:
             return command(*args, **kwargs)  # fire prints what it returns
         except (ValueError, OSError) as error:
-            sys.exit(f"error: {error}")
+            sys.exit(f"{PROGRAM} {name}: error: {error}")
 
     return run
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from monai.config import KeysCollection
 from monai.data import MetaTensor
-from monai.transforms import MapTransform
+from monai.transforms import MapTransform, Spacingd
 from monai.utils import convert_to_dst_type
 from numpy.typing import NDArray
 from scipy import ndimage
@@ -60,6 +60,19 @@ class Skeletonized(MapTransform):
             skeleton = np.stack([_widened(skeletonize(channel), label, self.tube_radius_mm) for channel in mask])
             added[skeleton_key] = convert_to_dst_type(skeleton, label)[0]
         return added
+
+
+class ResampleToSpacingd(Spacingd):
+    """Resample volumes to a spacing: MONAI's ``Spacingd``, kept from items that are not its own.
+
+    ``Spacingd`` takes every item whose name begins with that of a NIfTI volume for its metadata, and fails where MONAI
+    Label keeps the text ``image_path`` beside ``image``. Arguments are those of ``Spacingd``.
+    """
+
+    def __call__(self, data: Mapping[Hashable, Tensor], lazy: bool | None = None) -> dict[Hashable, Tensor]:
+        """Return ``data`` with the items of ``keys`` resampled."""
+        own = {key: data[key] for key in self.key_iterator(dict(data))}
+        return {**data, **super().__call__(own, lazy)}
 
 
 class DilateMaskd(MapTransform):

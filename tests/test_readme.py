@@ -1,11 +1,13 @@
 """Every command that the documentation gives names files, options and functions that exist."""
 
 import inspect
+import json
 import re
 import shlex
 from ast import literal_eval
 from importlib import import_module
 
+import monai.bundle
 import pytest
 import yaml
 from monai.bundle import ConfigParser
@@ -47,13 +49,49 @@ def merged(bundle, words):
     return parser
 
 
-@pytest.mark.parametrize(("bundle", "words"), bundle_commands())
+@pytest.mark.parametrize(("bundle", "words"), list(bundle_commands()))
 def test_a_bundle_command_overrides_only_what_its_configs_define(bundle, words):
     config = merged(bundle, words)
     options = {word[2:] for word in words if word.startswith("--")} - GIVEN
     assert {option for option in options if option not in config} == set()
     if words[0] in {"training", "evaluating", "synthesize"}:
         assert words[0] in config
+
+
+def verb_commands():
+    """Commands of a bundle's page other than ``run``: exports and MONAI's checks."""
+    for bundle in BUNDLES:
+        for verb, *words in commands(bundle / "docs" / "README.md", "-m monai.bundle"):
+            if verb != "run":
+                yield pytest.param(bundle, verb, words, id=f"{bundle.name}: {verb} {' '.join(words)}"[:120])
+
+
+@pytest.mark.parametrize(("bundle", "verb", "words"), list(verb_commands()))
+def test_an_export_or_check_has_options_of_monai_and_names_what_the_bundle_has(bundle, verb, words):
+    options = {name.removeprefix("--"): value for name, value in zip(words[::2], words[1::2], strict=True)}
+    assert set(options) <= set(inspect.signature(getattr(monai.bundle, verb)).parameters)
+    assert [
+        name for name in ("config_file", "meta_file", "ckpt_file") if not (bundle / options.get(name, "")).exists()
+    ] == []
+    network = options.get("net_id", "network_def")
+    if "config_file" in options:
+        assert network in merged(bundle, words)
+    if "input_shape" in options:
+        metadata = json.loads((bundle / "configs" / "metadata.json").read_text())
+        image = metadata[network.replace("_def", "_data_format")]["inputs"]["image"]
+        shape = literal_eval(options["input_shape"])
+        assert shape[1] == image["num_channels"]
+        for side, described in zip(shape[2:], image["spatial_shape"], strict=True):
+            assert side % int(re.match(r"\d+", str(described))[0]) == 0
+
+
+def test_every_bundle_says_how_to_export_it():
+    verbs = {
+        bundle.name: {param.values[1] for param in verb_commands() if param.values[0] == bundle} for bundle in BUNDLES
+    }
+    assert all(
+        said >= {"ckpt_export", "onnx_export", "verify_net_in_out", "verify_metadata"} for said in verbs.values()
+    )
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.parents[1].name)
@@ -67,11 +105,32 @@ def test_every_option_named_in_the_text_exists_in_a_config(page):
     assert {option for option in named if option.split("::")[0] not in known | {"bundle_root"}} == set()
 
 
-@pytest.mark.parametrize("words", commands(ROOT / "README.md", "-m common"), ids=lambda words: " ".join(words)[:80])
+def tool_commands():
+    """Commands of the shared tools, in shell blocks and in the text, by the package that each page calls them from."""
+    for page in PAGES:
+        package = tools_of(page)
+        inline = re.findall(rf"`python -m {package} ([^`]+)`", page.read_text("utf-8"))
+        for words in [*commands(page, f"-m {package}"), *map(shlex.split, inline)]:
+            yield pytest.param(words, id=f"{package}: {' '.join(words)}"[:80])
+
+
+def tools_of(page):
+    """The package that has the shared tools: a bundle's own in its folder, so that a zip of it works alike."""
+    return f"{page.parents[1].name.removesuffix('_bundle')}.common" if page.parent.name == "docs" else "common"
+
+
+@pytest.mark.parametrize("words", list(tool_commands()))
 def test_a_command_of_the_shared_tools_has_the_options_given(words):
     module, function = COMMANDS[words[0]]
     parameters = inspect.signature(getattr(import_module(module, "common"), function)).parameters
     assert {word[2:] for word in words if word.startswith("--")} <= set(parameters)
+
+
+@pytest.mark.parametrize("bundle", BUNDLES, ids=lambda path: path.name)
+def test_a_bundle_calls_the_shared_tools_by_its_own_package(bundle):
+    pages = [*(bundle / "docs").iterdir(), *(bundle / "configs").iterdir()]
+    called = {name for page in pages for name in re.findall(r"-m ([\w.]*common)\b", page.read_text("utf-8"))}
+    assert called == {tools_of(bundle / "docs" / "README.md")}
 
 
 def test_every_make_target_of_the_readme_exists():

@@ -121,7 +121,7 @@ def _check_folds(cases: Sequence[Case], path: Path) -> None:
         if not is_whole(case.get("fold")):
             raise ValueError(
                 f'case {case["case"]!r} of {path} has no "fold", a whole number from 0 on; write the list with '
-                "`python -m common datalist ... --folds`, or leave out the fold to use its sections as they are"
+                "the command `datalist ... --folds`, or leave out the fold to use its sections as they are"
             )
 
 

@@ -1,11 +1,9 @@
-"""Which modules of ``common`` a bundle reaches, and which packages both import."""
+"""Which modules of ``common`` a bundle reaches."""
 
 from __future__ import annotations
 
 import ast
 import re
-import sys
-from collections.abc import Iterable
 from pathlib import Path
 
 from ..__main__ import COMMANDS
@@ -48,12 +46,6 @@ def package_of(bundle: Path) -> str:
     if len(found) != 1:
         raise ValueError(f"{bundle} must have one package with common/__init__.py in it, found {found or 'none'}")
     return found[0]
-
-
-def third_party(files: Iterable[Path]) -> set[str]:
-    """Return the packages outside the standard library that Python files import, by their import names."""
-    names = {name[0] for path in files for name in _imports(path, ())}
-    return {name for name in names if name} - sys.stdlib_module_names
 
 
 def _closure(pending: set[str]) -> list[Path]:

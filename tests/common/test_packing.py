@@ -14,7 +14,7 @@ from common.packing import contents
 from common.packing.archive import pack_bundle, write_model_info
 from common.packing.command import pack
 from common.packing.metadata import metadata_problems
-from common.packing.modules import COMMON, reached_modules, third_party
+from common.packing.modules import COMMON, reached_modules
 
 from ..conftest import BUNDLES, ROOT
 
@@ -210,14 +210,6 @@ def test_a_command_in_the_documentation_is_carried_and_no_other(toy):
     found = reached(toy, page="`python -m toy.common preview IMAGE PRED OUT`")
     assert {"__main__", "preview"} <= found
     assert "datalist" not in found
-
-
-def test_third_party_packages_are_those_imported_anywhere_in_a_file(toy):
-    path = toy / "toy" / "network.py"
-    path.write_text(
-        "import os\nfrom .common import files\ndef f():\n    import itk\n    from numpy.linalg import norm\n"
-    )
-    assert third_party([path]) == {"itk", "numpy"}
 
 
 SPOILED = {
