@@ -11,6 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 BUNDLES = sorted(path for path in (ROOT / "bundles").iterdir() if path.is_dir())
 XCA = [path for path in BUNDLES if path.name in {"casrnet_bundle", "svsnet_bundle"}]  # X-ray angiograms
+DATA = Path(os.environ.get("CORONARY_DATA", ROOT.parent / "shared" / "data"))  # real images, where there are some
 CT = [path for path in BUNDLES if path not in XCA]
 
 
@@ -23,7 +24,6 @@ def bundle(request: pytest.FixtureRequest) -> Path:
 @pytest.fixture(scope="session")
 def real_data() -> Path:
     """Folder of real images: CORONARY_DATA, or shared/data beside the repository."""
-    folder = Path(os.environ.get("CORONARY_DATA", ROOT.parent / "shared" / "data"))
-    if not folder.is_dir():
+    if not DATA.is_dir():
         pytest.skip("no real images: set CORONARY_DATA to their folder")
-    return folder
+    return DATA

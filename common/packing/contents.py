@@ -66,9 +66,10 @@ def version_of(metadata: dict[str, Any]) -> str:
 def _belongs(path: Path, bundle: Path) -> bool:
     parts = path.relative_to(bundle).parts
     hidden = any(part in LEFT_OUT or part.startswith(".") for part in parts)
-    released = path.parent.name == "models" and path.stem.endswith("_released")  # kept from before a training
+    released = path.stem.endswith("_released")  # kept from before a training
+    other = parts[0] == "models" and (released or path.suffix != ".pt")  # an export, or what was there before
     stub = len(parts) == 3 and parts[1:] == ("common", "__init__.py")
-    return path.is_file() and not (hidden or released or stub or path.suffix == ".pyc")
+    return path.is_file() and not (hidden or other or stub)
 
 
 def _large_file(name: str, content: bytes, bundle: Path, source: str) -> dict[str, str]:

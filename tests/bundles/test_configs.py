@@ -26,6 +26,7 @@ PER_KEY = {"keys", "mode", "source_key", "label_mode", "frames"}  # arguments th
 def load(bundle, *names):
     parser = ConfigParser()
     parser.read_config([bundle / "configs" / name for name in names])
+    parser.set(json.loads(json.dumps(parser.get()).replace("@displayable_configs::", "@")))  # options of 3D Slicer
     return parser
 
 
@@ -65,7 +66,7 @@ def test_training_evaluation_and_inference_prepare_the_image_alike(bundle):
 def test_evaluation_scores_what_inference_writes(bundle):
     scored = load(bundle, "evaluate.yaml")["validate::postprocessing::transforms"]
     written = load(bundle, "inference.yaml")["postprocessing::transforms"]
-    written = [item for item in written if not re.search(r"\.Save\w+d$", item["_target_"])]
+    written = [item for item in written if not re.search(r"\.(Save\w+d|FramesToVolumed)$", item["_target_"])]
     renamed = json.loads(json.dumps(written).replace("@preprocessing", "@validate::preprocessing"))
     assert scored == renamed
 
@@ -153,6 +154,7 @@ def test_the_version_stands_in_the_changelog(bundle):
     [
         "configs/multi_gpu_train.yaml",
         "configs/multi_gpu_evaluate.yaml",
+        "configs/inference_trt.yaml",
         "configs/logging.conf",
         "*/common/__init__.py",
         "LICENSE",

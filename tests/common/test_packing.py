@@ -79,7 +79,13 @@ def test_the_same_bundle_gives_the_same_bytes_wherever_and_whenever_it_lies(toy,
 
 
 def test_what_a_training_leaves_behind_is_not_packed(toy, tmp_path):
-    for name in ("eval/metrics.csv", "data/dataset.json", "models/model_released.pt", "toy/__pycache__/network.pyc"):
+    for name in (
+        "eval/metrics.csv",
+        "data/dataset.json",
+        "models/model_released.pt",
+        "models/model.ts",
+        "toy/__pycache__/network.pyc",
+    ):
         write(toy / name, "left")
     write(toy / "models" / ".gitkeep", "")
     names = unpacked(pack_bundle(toy, tmp_path / "dist"))

@@ -133,13 +133,13 @@ class CenterlineUNet(nn.Module):
         """
         if any(side % self.stride for side in x.shape[2:]):
             raise ValueError(
-                f"every spatial side must be a multiple of {self.stride}, got {tuple(x.shape)}: choose such a "
+                f"every spatial side must be a multiple of {self.stride}, got {list(x.shape)}: choose such a "
                 "patch_size; the inferers pad volumes by themselves"
             )
         skips: list[Tensor] = []
         for level, block in enumerate(self.encoder):
             x = block(x if level == 0 else self.pool(x))
             skips.append(x)
-        for block, skip in zip(self.decoder, skips[-2::-1], strict=True):
-            x = block(x, skip)
+        for depth, block in enumerate(self.decoder):
+            x = block(x, skips[-2 - depth])
         return self.head(x)

@@ -126,7 +126,7 @@ class EncoderStage(nn.Module):
         if self.attention is None:
             fused = self.fuse(x)
         else:
-            fused = self.fuse(self.attention(x))[:, :, 0].unflatten(0, (len(x), -1)).transpose(1, 2)
+            fused = self.fuse(self.attention(x))[:, :, 0].unflatten(0, (x.shape[0], -1)).transpose(1, 2)
         return fused, self.down(self.dropout(x))
 
 

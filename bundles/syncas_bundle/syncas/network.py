@@ -7,8 +7,6 @@ Source:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -118,25 +116,27 @@ class SynCASNet(nn.Module):
         for depth, level in enumerate(self.encoder):
             first, x = level(functional.max_pool3d(x, 2) if depth else x)
             skips.append(x)
-            if depth == DOWNSAMPLINGS - 1:
+            if depth == len(self.encoder) - 2:  # above the bottleneck
                 taps.append(first)
-        for depth, (level, skip) in enumerate(zip(self.decoder, skips[-2::-1], strict=True)):
+        for depth, level in enumerate(self.decoder):
             enlarged = functional.interpolate(x, scale_factor=2.0, mode="nearest")
-            first, x = level(torch.cat([skip, enlarged], dim=1))
+            first, x = level(torch.cat([skips[-2 - depth], enlarged], dim=1))
             if depth in (1, 2):
                 taps.append(first)
-        return self.head(x), [*taps, x]  # the last level is tapped after its second block
+        taps.append(x)  # the last level is tapped after its second block
+        return self.head(x), taps
 
 
-def check_edges(shape: Sequence[int]) -> None:
+def check_edges(shape: list[int], shortest: int = MIN_EDGE, factor: int = 2**DOWNSAMPLINGS) -> None:
     """Refuse an input that the network cannot halve four times.
+
+    The limits are arguments because TorchScript knows no global numbers.
 
     Raises:
         ValueError: If an edge is shorter than 32 voxels or no multiple of 16.
     """
-    factor = 2**DOWNSAMPLINGS
-    if min(shape) < MIN_EDGE or any(edge % factor for edge in shape):
+    if min(shape) < shortest or any(edge % factor for edge in shape):
         raise ValueError(
-            f"the edges of an input must be multiples of {factor} and at least {MIN_EDGE} voxels, got {tuple(shape)}: "
+            f"the edges of an input must be multiples of {factor} and at least {shortest} voxels, got {list(shape)}: "
             "choose such a patch_size; the inferer pads what is smaller"
         )
