@@ -1,4 +1,4 @@
-# make demo | test | check | bench. Each sets up .venv on its first call.
+# make demo | test | test-monailabel | check | bench. Each sets up .venv on its first call.
 # make demo IMAGE=/path/scan.nii.gz segments your own scan; BUNDLE=centerline_unet_bundle takes another method.
 PYTHON ?= python3
 # MONAI's warnings to developers are left out; ours to users are shown
@@ -9,7 +9,7 @@ SEED ?= 90000# no training has used it
 PHANTOM := $(if $(filter syncas_bundle,$(BUNDLE)),--modality ncct,--shape 256,256,224 --spacing 0.45)
 XCA := $(filter casrnet_bundle svsnet_bundle,$(BUNDLE))# X-ray angiograms, else CT
 
-.PHONY: demo test check bench
+.PHONY: demo test test-monailabel check bench
 ifdef IMAGE
 demo: .venv/ready
 	cd bundles/$(BUNDLE) && $(RUN) -m monai.bundle run --config_file configs/inference.yaml --image "$(abspath $(IMAGE))" --output_dir $(CURDIR)/demo/masks
@@ -32,8 +32,13 @@ endif
 test: .venv/ready
 	OMP_NUM_THREADS=1 $(RUN) -m pytest -q -n 2 --dist loadfile -m "not slow"
 
+test-monailabel: .venv-monailabel/ready
+	OMP_NUM_THREADS=1 .venv-monailabel/bin/python -m pytest -q -m monailabel tests/monailabel
+
 check: .venv/ready
 	.venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/mypy
+	.venv/bin/black --check common bundles && .venv/bin/isort --check common bundles  # as the model zoo checks what zips hold
+	.venv/bin/flake8 --max-line-length 120 --extend-ignore E203,W503,E704 common bundles
 
 bench: .venv/ready
 	OMP_NUM_THREADS=1 $(RUN) -m benchmarks --size full
@@ -41,4 +46,8 @@ bench: .venv/ready
 .venv/ready: pyproject.toml
 	$(PYTHON) -m venv .venv
 	.venv/bin/python -m pip install --quiet --editable ".[dev]"
+	touch $@
+
+.venv-monailabel/ready: tests/monailabel/make_venv.sh $(wildcard tests/monailabel/stubs/*/pyproject.toml)
+	PYTHON=$(PYTHON) tests/monailabel/make_venv.sh .venv-monailabel
 	touch $@

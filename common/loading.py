@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from monai.config import KeysCollection
 from monai.data import ITKReader, MetaTensor, NibabelReader
-from monai.transforms import LoadImaged, MapTransform
+from monai.transforms import LoadImage, MapTransform
 from monai.utils import ImageMetaKey
 from nibabel.filebasedimages import ImageFileError
 from torch import Tensor
@@ -24,12 +24,13 @@ VISIBLE_SHARE = 0.375  # of a slice that a vessel along it must fill; 50 of the 
 HU_SPAN = 255  # air to contrast spans more than 1000 HU; an 8-bit or normalized image this much at most
 
 
-class LoadVolumed(LoadImaged):
+class LoadVolumed(MapTransform):
     """Load volumes channel first, ``(1, X, Y, Z)``, with their affine.
 
-    MONAI's ``LoadImaged`` with the reader chosen by format: nibabel for NIfTI, because ITK 5.4 returns a truncated
+    MONAI's ``LoadImage`` with the reader chosen by format: nibabel for NIfTI, because ITK 5.4 returns a truncated
     file as if it were whole, and ITK for the rest. ``LoadImaged`` alone tries several readers, names the file in
-    a page of tracebacks, and takes the first of several DICOM series. Of several series we take the longest.
+    a page of tracebacks, and takes the first of several DICOM series. Of several series we take the longest. It is no
+    ``LoadImaged`` because MONAI Label would make one return the metadata apart.
 
     Args:
         keys: items to load; each a path to a file, or to the folder of one DICOM series.
@@ -37,9 +38,10 @@ class LoadVolumed(LoadImaged):
     """
 
     def __init__(self, keys: KeysCollection, allow_missing_keys: bool = False) -> None:
-        super().__init__(keys, image_only=True, ensure_channel_first=True, allow_missing_keys=allow_missing_keys)
+        super().__init__(keys, allow_missing_keys)
+        self.load = LoadImage(image_only=True, ensure_channel_first=True)
 
-    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:  # type: ignore[override]
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Replace the paths by ``MetaTensor`` volumes.
 
         Raises:
@@ -52,7 +54,7 @@ class LoadVolumed(LoadImaged):
             if not path.exists():
                 raise FileNotFoundError(f"{key!r}: there is no file {path}")
             try:
-                loaded[key] = self._loader(path, _reader(path))
+                loaded[key] = self.load(path, _reader(path))
             except DAMAGED as error:
                 reason = " ".join(str(error).split())
                 raise ValueError(

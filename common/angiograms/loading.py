@@ -12,7 +12,7 @@ import torch
 from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.transforms import MapTransform
-from monai.utils import ImageMetaKey
+from monai.utils import ImageMetaKey, MetaKeys
 from torch import Tensor
 
 from ..loading import file_of
@@ -253,7 +253,7 @@ def _to_tensor(angiogram: Angiogram, path: str | Path) -> MetaTensor:
         "frames": list(angiogram.numbers),
         "source_frames": angiogram.source_frames,
         "frame_axis": angiogram.frame_axis,
-        "source_affine": torch.from_numpy(angiogram.source_affine.copy()),
+        MetaKeys.ORIGINAL_AFFINE: torch.from_numpy(angiogram.affine.copy()),
         "intensity": angiogram.intensity,
     }
     return MetaTensor(torch.from_numpy(np.ascontiguousarray(angiogram.frames)), meta=meta)

@@ -33,7 +33,8 @@ class Angiogram(NamedTuple):
         frame_ms: time from frame to frame; 0.0 where unknown.
         angles_deg: primary (LAO positive) and secondary (CRA positive) angle of the C-arm; NaN where unknown.
         frame_axis: axis of a NIfTI file that its frames lie along: 3 in ``(W, H, 1, T)``, else 2.
-        source_affine: affine of a NIfTI file, ``(4, 4)``; else the identity.
+        affine: of the axes ``(W, H, T)`` in RAS, ``(4, 4)``: that of a NIfTI file; else pixels of the DICOM size,
+            or 1 mm, from the origin leftwards and backwards, as ITK and 3D Slicer place pictures.
         intensity: DICOM's Pixel Intensity Relationship, such as ``LIN`` or ``LOG``; empty where unknown.
     """
 
@@ -46,7 +47,7 @@ class Angiogram(NamedTuple):
     frame_ms: float = 0.0
     angles_deg: tuple[float, float] = UNKNOWN_ANGLES
     frame_axis: int = 2
-    source_affine: NDArray[np.float64] = np.eye(4)
+    affine: NDArray[np.float64] = np.diag([-1.0, -1.0, 1.0, 1.0])
     intensity: str = ""
 
 
@@ -114,7 +115,7 @@ def _read_nifti(path: Path, frame: int | None) -> Angiogram:
         pixel_mm=_pixel_mm(image),
         frame_ms=_frame_ms(image) if frame_axis == 3 else 0.0,
         frame_axis=frame_axis,
-        source_affine=np.asarray(image.affine, dtype=np.float64),
+        affine=np.asarray(image.affine, dtype=np.float64),
     )
 
 
@@ -148,6 +149,7 @@ def _read_dicom_folder(path: Path, files: list[Path], frame: int | None, allow_u
 
 def _with_tags(pixels: NDArray[np.float32], numbers: tuple[int, ...], count: int, tags: DicomTags) -> Angiogram:
     """Return DICOM frames with what is kept of their tags."""
+    edge = tags.pixel_mm or 1.0
     return Angiogram(
         pixels,
         "dicom",
@@ -157,6 +159,7 @@ def _with_tags(pixels: NDArray[np.float32], numbers: tuple[int, ...], count: int
         pixel_mm=tags.pixel_mm,
         frame_ms=tags.frame_ms,
         angles_deg=tags.angles_deg,
+        affine=np.diag([-edge, -edge, 1.0, 1.0]),
         intensity=tags.intensity,
     )
 

@@ -13,7 +13,7 @@ import numpy as np
 from monai.config import DtypeLike, KeysCollection
 from monai.data import MetaTensor
 from monai.transforms import SaveImaged
-from monai.utils import ImageMetaKey
+from monai.utils import ImageMetaKey, MetaKeys
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -102,10 +102,7 @@ class SaveAngiogramd(SaveImaged):
 
     def _save_nifti(self, frames: NDArray[Any], meta: Mapping[str, Any], path: Path) -> None:
         """Write all frames, of axes ``(W, H)``, ``(W, H, T)`` or, where the angiogram has them, ``(W, H, 1, T)``."""
-        affine = np.asarray(meta["source_affine"], dtype=np.float64)
-        if meta["format"] == "dicom":
-            edge = float(meta["pixel_mm"]) or 1.0
-            affine = np.diag([-edge, -edge, 1.0, 1.0])
+        affine = np.asarray(meta[MetaKeys.ORIGINAL_AFFINE], dtype=np.float64)
         voxels = frames.astype(self.output_dtype).transpose(2, 1, 0)
         in_time = int(meta.get("frame_axis", 2)) == 3 and len(frames) > 1
         if len(frames) == 1:

@@ -33,7 +33,7 @@ TINY = {  # overrides that make a command quick with the network and the weights
 }
 PHANTOM = {  # options of every phantom that the documentation makes
     "ct": {"cases": 6, "shape": "96,96,72", "spacing": 0.5, "validation": 0.34, "test": 0.34},
-    "xca": {"cases": 6, "shape": "64,64", "frames": 2, "validation": 0.34, "test": 0.34},
+    "xca": {"cases": 8, "shape": "64,64", "frames": 2, "validation": 0.25, "test": 0.25},
 }
 
 
@@ -93,7 +93,7 @@ class Unpacked:
             (real / kind).mkdir(parents=True)
             for number, folder in enumerate(sorted((self.root / "data" / source).iterdir())):
                 shutil.copy(sorted(folder.iterdir())[1], real / kind / f"{number}.png")
-        (real / "folds.json").write_text(json.dumps([{"name": str(number), "fold": number % 2} for number in range(6)]))
+        (real / "folds.json").write_text(json.dumps([{"name": str(number), "fold": number % 2} for number in range(8)]))
 
     def make_imagecas(self):
         """Lay a phantom out as ImageCAS comes unpacked, with a label map of the heart beside it."""

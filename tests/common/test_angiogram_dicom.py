@@ -139,6 +139,11 @@ def test_pixel_size_angles_and_intensity_are_kept(tmp_path):
     angiogram = read_angiogram(path)
     assert (angiogram.pixel_mm, angiogram.angles_deg[0], angiogram.intensity) == (0.2, -30.5, "LOG")
     assert np.isnan(angiogram.angles_deg[1])
+    np.testing.assert_array_equal(angiogram.affine, np.diag([-0.2, -0.2, 1, 1]))
+
+
+def test_pixels_of_unknown_size_are_placed_1_mm_apart(tmp_path):
+    np.testing.assert_array_equal(read_angiogram(write_xa(tmp_path / "a.dcm", RAMP)).affine, np.diag([-1, -1, 1, 1]))
 
 
 def test_single_frame_files_are_ordered_by_instance_number(tmp_path):

@@ -101,7 +101,7 @@ def test_nifti_tells_pixel_size_frame_time_and_affine(tmp_path):
     angiogram = read_angiogram(path)
     assert angiogram.pixel_mm == pytest.approx(0.3)
     assert angiogram.frame_ms == pytest.approx(80)
-    np.testing.assert_allclose(angiogram.source_affine, affine, atol=1e-6)
+    np.testing.assert_allclose(angiogram.affine, affine, atol=1e-6)
 
 
 def test_the_bits_of_16_bit_nifti_are_unknown(tmp_path):

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from monai.data import MetaTensor
+from monai.transforms import LoadImaged
 
 from common.loading import CheckLabeld, CheckVolumed, LoadVolumed
 
@@ -47,6 +48,11 @@ def write_series(folder, slices, number):
         tags["0020|0013"] = str(index + 1)
         tags["0020|0032"] = f"0\\0\\{index}"
         itk.imwrite(image, str(folder / f"{number}_{index}.dcm"), imageio=writer)
+
+
+def test_the_loader_is_none_that_monai_label_would_change():
+    """It makes every LoadImaged return the metadata apart, which ours does not expect."""
+    assert not isinstance(LoadVolumed("image"), LoadImaged)
 
 
 @pytest.mark.parametrize("suffix", [".nii", ".nii.gz", ".nrrd", ".mha", ".mhd"])

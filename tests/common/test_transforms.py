@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 from monai.data import MetaTensor
-from monai.transforms import Compose
+from monai.transforms import Compose, Spacingd
 
 from common.skeleton import skeletonize
-from common.transforms import DilateMaskd, RemoveSmallComponentsd, Skeletonized
+from common.transforms import DilateMaskd, RemoveSmallComponentsd, ResampleToSpacingd, Skeletonized
 
 AFFINE = torch.diag(torch.tensor([0.5, 0.5, 0.5, 1.0], dtype=torch.float64))
 
@@ -159,3 +159,18 @@ def test_a_widened_mask_reaches_as_many_mm_on_every_axis():
 def test_a_negative_width_is_refused():
     with pytest.raises(ValueError, match="radius_mm must not be negative, got -1"):
         DilateMaskd("label", radius_mm=-1)
+
+
+def test_resampling_is_that_of_monai_and_leaves_texts_that_are_named_like_the_image_alone():
+    volume = MetaTensor(torch.rand(1, 6, 6, 4), meta={"filename_or_obj": "a.nii.gz"})
+    data = {"image": volume, "image_path": "a.nii.gz"}  # as in MONAI Label
+    resampled = ResampleToSpacingd("image", pixdim=(0.5, 0.5, 2.0))(data)
+    assert resampled["image_path"] == "a.nii.gz"
+    expected = Spacingd("image", pixdim=(0.5, 0.5, 2.0))({"image": volume})
+    torch.testing.assert_close(resampled["image"], expected["image"])
+
+
+def test_resampling_can_be_undone():
+    resample = Compose([ResampleToSpacingd("image", pixdim=0.5)])
+    undone = resample.inverse(resample({"image": MetaTensor(torch.ones(1, 6, 6, 4)), "image_path": "a.nii.gz"}))
+    assert undone["image"].shape == (1, 6, 6, 4)
