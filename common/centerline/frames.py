@@ -19,6 +19,8 @@ INSIDE_SHARE = 0.9
 """So much of a centerline must lie in the mask, else the frame is wrong."""
 LEAST_SHARE = 0.5
 """So much of it must lie in the image where there is no mask."""
+LEAST_SEEN = 0.1
+"""So much of it must lie in the image where there is a mask; the image may be cut out of a larger one."""
 DILATION_VOXELS = 2
 """By so much the mask is dilated for that: a centerline may be drawn a little further than the mask."""
 
@@ -93,8 +95,9 @@ def check_frame(
         points: all points as the file holds them, ``(N, 3)``.
         frame: the frame that they are believed to be in.
         grid: grid of the image.
-        mask: vessels on that grid. With it, at least 90 % of the points must lie inside or within two voxels; without,
-            at least half of them must lie in the image, and a warning says so if more than a tenth does not.
+        mask: vessels on that grid. With it, at least 90 % of the points must lie inside or within two voxels; where
+            the image is cut out of a larger one, 90 % of those in the image, a tenth of all at least. Without it, at
+            least half of the points must lie in the image. More than a tenth outside the image gives a warning.
         name: what the message calls the centerline, usually its file.
 
     Raises:
@@ -104,11 +107,18 @@ def check_frame(
         raise ValueError(f"mask must lie on the grid of the image, got shape {mask.shape} and {grid.shape}")
     if mask is not None and not mask.any():
         raise ValueError(f"{name}: the mask to check it against is empty; check the mask, or read without one")
-    share = share_inside(to_ras(points, frame, grid), grid, mask)
+    ras = to_ras(points, frame, grid)
+    share = share_inside(ras, grid, mask)
     if share >= INSIDE_SHARE:
         return
     others = {other: _share_in_frame(points, other, grid, mask) for other in FRAMES if other != frame}
     best = max(others, key=lambda other: others[other])
+    seen = share_inside(ras, grid)
+    if mask is not None and seen >= LEAST_SEEN and share >= INSIDE_SHARE * seen and share > others[best]:
+        warnings.warn(
+            f"{name}: only {seen:.0%} of the points lie in the image; is it cut out of a larger one?", stacklevel=2
+        )
+        return
     if mask is None and share >= LEAST_SHARE:
         fits = others[best] >= INSIDE_SHARE
         cure = f"in the frame {best!r} {others[best]:.0%} do, pass frame={best!r}?" if fits else "is that its frame?"

@@ -27,7 +27,7 @@ TINY = {  # overrides that make a command quick with the network and the weights
         "coarse_patch_size": [32, 32, 32],
         "spacing": [1.0, 1.0, 1.0],
     },
-    "syncas_bundle": {"patch_size": [32, 32, 16], "spacing": [1.0, 1.0, 3.0], "iterations": 1},
+    "syncas_bundle": {"patch_size": [32, 32, 32], "spacing": [1.0, 1.0, 3.0], "iterations": 1},
     "casrnet_bundle": {"image_size": 64, "patch_size": [64, 64], "batch_size": 2},
     "svsnet_bundle": {"patch_size": [64, 64], "num_windows": 1},
 }

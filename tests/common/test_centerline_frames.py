@@ -117,10 +117,26 @@ def test_the_centerline_of_another_case_fits_in_no_frame(vessel):
 
 def test_a_tenth_outside_the_mask_is_allowed_and_more_is_not(vessel):
     grid, mask, points = vessel
-    far = points + np.array([0, 0, 500])
+    far = points + np.array([-12.0, 0, 0])  # beside the tube, in the image
     check_frame(np.concatenate([points[:36], far[:4]]), "ras", grid, mask)
     with pytest.raises(ValueError, match="88% of its points"):
         check_frame(np.concatenate([points[:35], far[:5]]), "ras", grid, mask)
+
+
+def test_the_centerline_of_an_image_that_was_cut_out_may_go_on_outside_it(vessel):
+    grid, mask, points = vessel
+    beyond = points + np.array([0, 0, 500])
+    with pytest.warns(UserWarning, match="case 1: only 50% of the points lie in the image; is it cut out of a larger"):
+        check_frame(np.concatenate([points, beyond]), "ras", grid, mask, "case 1")
+    with pytest.raises(ValueError, match="none of the other frames fits"):
+        check_frame(np.concatenate([points[:3], *[beyond] * 2]), "ras", grid, mask)
+
+
+def test_an_image_that_was_cut_out_is_no_excuse_for_a_wrong_frame(vessel):
+    grid, mask, points = vessel
+    beyond = points + np.array([0, 0, 500])
+    with pytest.raises(ValueError, match="none of the other frames fits"):
+        check_frame(from_ras(np.concatenate([points, beyond]), "lps"), "ras", grid, mask)
 
 
 def test_a_centerline_wholly_outside_its_image_is_an_error(vessel):
