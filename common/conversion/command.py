@@ -232,7 +232,9 @@ def _state(pairs: list[Pair]) -> dict[str, torch.Tensor]:
 
 
 def _overlay(source: Source, package: str, overrides: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the options under which the network was published."""
+    """Return the options under which the network was published; none for a part of a network."""
+    if source.part:
+        return {}
     options = {**source.options, **overrides}
     if source.axcodes:
         target = f"{package}.common.axis_order.{with_axcodes.__name__}"

@@ -38,7 +38,7 @@ def published_modules(network: nn.Module) -> Mapping[str, str]:
 
 
 def _input_shape(network: nn.Module) -> tuple[int, ...]:
-    return (1, network.encoder[0].conv1.in_channels, 32, 48, 32)
+    return (1, network.encoder[0].conv1.in_channels, 16, 32, 48)
 
 
 PUBLISHED = {

@@ -23,8 +23,8 @@ RULES = (
     (r"^head", "decoder.out_conv"),
 )
 NOTES = (
-    "its images were (HU + 440.9) / 518.7 without a window, at the scan's own spacing, which no option gives: fine-tune "
-    "it on images as this bundle prepares them, and use its masks only then",
+    "its images were (HU + 440.9) / 518.7 without a window, at the scan's own spacing, which no option gives: use its "
+    "masks only after fine-tuning on images as this bundle prepares them",
     "it was trained on true centerlines; the bundle's page says what that is worth",
 )
 
