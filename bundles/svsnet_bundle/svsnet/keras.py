@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -38,7 +39,7 @@ def read_keras(path: str | Path) -> dict[str, Arrays]:
             convolution or a normalization.
     """
     try:
-        import h5py  # for this alone, so not for everybody
+        h5py = import_module("h5py")  # for this alone, so not for everybody
     except ImportError as error:
         raise ValueError("reading Keras weights needs the package h5py: pip install h5py") from error
     layers: dict[str, dict[str, NDArray[np.float32]]] = {}
