@@ -140,7 +140,6 @@ def _convert(file: Path, config: ConfigParser, sources: Mapping[str, Source], al
     checkpoint = None if hdf5 else read_checkpoint(file, allow_pickle)
     results = [_try(name, source, file, checkpoint, _network(config, source)) for name, source in fitting.items()]
     found = [result for result in results if isinstance(result, Conversion)]
-    found = [conversion for conversion in found if conversion.mapped.known] or found
     if len(found) > 1:
         names = " or ".join(conversion.name for conversion in found)
         raise ValueError(

@@ -61,6 +61,9 @@ PUBLISHED = {
         input_shape=_input_shape,
         axcodes="LPS",
         options={"patch_size": [128, 160, 160], "mirror_axes": [0, 1]},
-        notes=("it averages logits over windows and mirror images, ours averages probabilities",),
+        notes=(
+            "it averages logits over windows and mirror images, ours averages probabilities",
+            "its volumes had the axes of their files; left-right and front-back were mirrored at random in training",
+        ),
     ),
 }
