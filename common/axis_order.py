@@ -28,7 +28,7 @@ def with_axcodes(network: nn.Module, axcodes: str, given: str = "RAS") -> nn.Mod
     Raises:
         ValueError: If the codes are no directions, or not of the same axes as ``given``.
     """
-    given = given[: len(axcodes)] if len(axcodes) == 2 else given
+    given = given[:2] if len(axcodes) == 2 else given
     axes = [_axis(code, given) for code in axcodes]
     if sorted(axes) != list(range(len(given))):
         raise ValueError(f"axcodes must name each axis of {given!r} once, such as SPL for RAS, got {axcodes!r}")

@@ -84,14 +84,16 @@ def convert(
     _check_replaceable(target, overwrite)
     print(describe(conversion.mapped.pairs))
     compared = _compared(conversion, verify)
-    _write(conversion, target, half)
-    companions = _write_companions(conversion, target)
+    weights = {target: conversion.mapped.pairs, **_companions(conversion, target)}
+    for path, pairs in weights.items():
+        _write(pairs, path, half)
+    check = target.with_name(f"{target.stem}_check.npz")
+    check.unlink(missing_ok=True)  # of an earlier conversion
     if compared is None:
-        image = random_input(conversion.source.input_shape(conversion.network))
-        write_check(conversion.network, image, target.with_name(f"{target.stem}_check.npz"))
+        write_check(conversion.network, random_input(conversion.source.input_shape(conversion.network)), check)
     overlay = _overlay(conversion.source, package, overrides)
     write_json_file(target.with_suffix(".json"), {"converted": _origin(conversion, file, compared, half), **overlay})
-    _tell(conversion, target, companions, compared)
+    _tell(conversion, list(weights), compared)
     if overlay:
         _tell_command(target, root)
     return str(target)
@@ -181,7 +183,9 @@ def _fit(name: str, source: Source, file: Path, checkpoint: Checkpoint | None, n
 
 
 def _check_replaceable(target: Path, overwrite: bool) -> None:
-    """Refuse to replace weights that are kept nowhere else."""
+    """Refuse to replace weights that are kept nowhere else, and names that are none of weights."""
+    if target.suffix != ".pt":
+        raise ValueError(f"out must be a file that ends in .pt, got {target}")
     kept = target.with_name(f"{target.stem}_released{target.suffix}")
     if target.exists() and kept.exists() and target.read_bytes() != kept.read_bytes() and not overwrite:
         raise ValueError(
@@ -202,32 +206,24 @@ def _compared(conversion: Conversion, verify: str | None) -> str | None:
     return compare_with_module(conversion.network, module, image)
 
 
-def _write(conversion: Conversion, target: Path, half: bool) -> None:
-    keep_released(target)
-    with replacing(target) as temporary:
-        torch.save(_state(conversion.mapped.pairs), temporary)
-        if half:
-            halve_weights(temporary, temporary)
-
-
-def _write_companions(conversion: Conversion, target: Path) -> list[Path]:
-    """Write what else the checkpoint holds, such as heads."""
+def _companions(conversion: Conversion, target: Path) -> dict[Path, list[Pair]]:
+    """Return what else the checkpoint holds, such as heads, by the file that it becomes."""
     content = conversion.checkpoint.content if conversion.checkpoint else None
-    written = []
+    found = {}
     for companion in conversion.source.companions:
         if isinstance(content, Mapping) and isinstance(content.get(companion.entry), Mapping):
             module = companion.build(conversion.network)
             path = target.with_name(f"{target.stem}_{companion.suffix}.pt")
-            pairs = map_tensors(content[companion.entry], module, conversion.source).pairs
-            keep_released(path)
-            with replacing(path) as temporary:
-                torch.save(_state(pairs), temporary)
-            written.append(path)
-    return written
+            found[path] = map_tensors(content[companion.entry], module, conversion.source).pairs
+    return found
 
 
-def _state(pairs: list[Pair]) -> dict[str, torch.Tensor]:
-    return {pair.ours: pair.tensor.clone() for pair in pairs}
+def _write(pairs: list[Pair], path: Path, half: bool) -> None:
+    keep_released(path)
+    with replacing(path) as temporary:
+        torch.save({pair.ours: pair.tensor.clone() for pair in pairs}, temporary)
+        if half:
+            halve_weights(temporary, temporary)
 
 
 def _overlay(source: Source, package: str, overrides: Mapping[str, Any]) -> dict[str, Any]:
@@ -262,7 +258,7 @@ def _origin(conversion: Conversion, file: Path, compared: str | None, half: bool
     }
 
 
-def _tell(conversion: Conversion, target: Path, companions: list[Path], compared: str | None) -> None:
+def _tell(conversion: Conversion, written: list[Path], compared: str | None) -> None:
     """Print what was done, and what is open."""
     print(f"\n{conversion.source.title} ({conversion.name}): {len(conversion.mapped.pairs)} tensors")
     if not conversion.mapped.known:
@@ -270,7 +266,7 @@ def _tell(conversion: Conversion, target: Path, companions: list[Path], compared
     if conversion.changed_norms:
         own = conversion.source.norm_eps
         print(f"{conversion.changed_norms} batch norms: factors adapted, because theirs add {own} to the variance")
-    check = target.with_name(f"{target.stem}_check.npz")
+    check = written[0].with_name(f"{written[0].stem}_check.npz")
     print(
         compared
         or f"not compared: run the original network in evaluation mode on `input` of {check}; its output should be\n"
@@ -278,7 +274,7 @@ def _tell(conversion: Conversion, target: Path, companions: list[Path], compared
     )
     for note in conversion.source.notes:
         print(f"note: {note}")
-    for path in companions:
+    for path in written[1:]:
         print(f"wrote {path}")
 
 

@@ -235,6 +235,16 @@ def test_heads_of_syncas_are_written_beside_the_network(path, out):
     assert json.loads(out.with_suffix(".json").read_text())["converted"]["entry"] == "network_weights"
 
 
+def test_heads_that_do_not_fit_stop_the_conversion(path, out):
+    network = new_network("syncas")
+    heads = ProjectionHeads(network.tap_channels[:3]).state_dict()
+    state = {"network_weights": as_published("syncas", network, syncas), "projection_heads_weights": heads}
+    torch.save(state, path)
+    with pytest.raises(ValueError, match=r"has 12 tensors, the network 16.*has no more"):
+        converted("syncas", path, out)
+    assert not out.exists()
+
+
 @pytest.mark.parametrize(
     "dialect", ["features.denseblock1.denselayer1.norm.1.", "denseblock1.denselayer1.layers.norm1."]
 )
@@ -291,6 +301,8 @@ def test_the_final_sigmoid_of_the_authors_is_recognized(path, out, tmp_path):
     image = image_for("casnet", original)
     with torch.inference_mode():
         np.savez(tmp_path / "theirs.npz", input=image.numpy(), output=original(image).numpy())
+    out.parent.mkdir()
+    out.with_name("model_check.npz").write_bytes(b"of an earlier conversion")
     converted("casnet", path, out, source="official", verify=str(tmp_path / "theirs.npz"))
     assert "as sigmoid of the logits" in json.loads(out.with_suffix(".json").read_text())["converted"]["compared"]
     assert not out.with_name("model_check.npz").exists()
@@ -354,8 +366,9 @@ def test_released_weights_are_kept_and_others_not_replaced_without_a_word(path, 
         ({"source": "keras"}, "source must be auto or one of official, imagecas-x, got 'keras'"),
         ({"sorce": "official"}, "there is no option 'sorce'"),
         ({"bundle": "casnet"}, "no bundle at casnet"),
+        ({"source": "official", "out": "model.json", "network_def::width": 8}, "ends in .pt, got model.json"),
     ],
-    ids=["source", "typing", "bundle"],
+    ids=["source", "typing", "bundle", "out"],
 )
 def test_what_does_not_exist_is_refused(path, out, options, message):
     torch.save(as_published("casnet", new_network("casnet"), casnet), path)
