@@ -51,8 +51,8 @@ def convert(
     """Convert a published checkpoint to weights of a bundle.
 
     Every tensor is mapped by its position, and shapes, roles and known names must agree; the map is printed. Beside the
-    weights are written ``<stem>.json``, which says where they come from and is an overlay for inference.yaml and
-    evaluate.yaml with the options under which the network was published, and, unless the outputs could be compared,
+    weights are written ``<stem>.json``, which says where they come from and is an overlay for inference and evaluation
+    with the options under which the network was published, and, unless the outputs could be compared,
     ``<stem>_check.npz`` with an input and our output, for owners of the original network to compare.
 
     Args:
@@ -103,7 +103,7 @@ def _bundle(name: str) -> Path:
     for root in (Path(name), Path("bundles") / name):
         if any((root / "configs" / f"inference.{suffix}").is_file() for suffix in ("yaml", "json")):
             return root.resolve()
-    raise FileNotFoundError(f"no bundle at {name}: name a folder that holds configs/inference.yaml, with --bundle")
+    raise FileNotFoundError(f"no bundle at {name}: name a folder whose configs have one of inference, with --bundle")
 
 
 def _config(root: Path, overrides: Mapping[str, Any]) -> tuple[str, ConfigParser]:

@@ -57,7 +57,7 @@ class Source:
     axcodes: str | None = None
     """Directions of the axes of its volumes, such as SPL; None for those of the bundle."""
     options: Mapping[str, Any] = field(default_factory=dict)
-    """Options for inference.yaml and evaluate.yaml under which its network is used as published."""
+    """Options of inference and evaluation under which its network is used as published."""
     companions: Sequence[Companion] = ()
     """What else the checkpoint holds."""
     notes: Sequence[str] = ()
