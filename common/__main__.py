@@ -18,6 +18,7 @@ COMMANDS = {  # imported when called, because torch takes seconds to import
     "preview": (".preview", "preview"),
     "centerline": (".centerline.command", "centerline"),
     "pack": (".packing.command", "pack"),
+    "convert": (".conversion.command", "convert"),
 }
 PROGRAM = f"python -m {__package__}"  # as it was called; a packed bundle carries this package inside its own
 

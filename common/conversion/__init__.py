@@ -1,0 +1,1 @@
+"""Published checkpoints become weights of a bundle: read, mapped by position and shape, compared, written."""
