@@ -51,7 +51,8 @@ def test_the_list_can_be_loaded_and_says_what_was_found(pairs, capsys):
     assert "layout: pairs" in printed
     assert "cases: 10 training" in printed
     assert "sizes: 12 x 8 (10)" in printed
-    assert "label share: mean 25.000%" in printed
+    report = json.loads((pairs.parent / "dataset_lint.json").read_text())
+    assert report["summary"]["label_share"] == [0.25, 0.25, 0.25]
 
 
 def test_files_outside_the_folder_of_the_list_have_whole_paths(pairs, tmp_path):
@@ -123,14 +124,14 @@ def test_what_may_spoil_a_result_is_told(pairs, capsys):
     picture(pairs / "images" / "lost.png", mask())
     run(pairs)
     printed = capsys.readouterr().out
-    assert "the same image twice: 0, 9" in printed
-    assert "labels without vessel: 8" in printed
-    assert "without partner (1): images/lost.png" in printed
+    assert "the same image 2 times: 0, 9" in printed
+    assert "empty label [1: 8]" in printed
+    assert "1 files have no partner: images/lost.png" in printed
 
 
 def test_a_folder_of_two_layouts_needs_a_choice(pairs, capsys):
     dca1(pairs)
-    with pytest.raises(ValueError, match="looks like dca1 and pairs; choose one with --layout"):
+    with pytest.raises(ValueError, match=r"looks like dca1 \(.*\) and pairs \(.*\); choose one with --layout"):
         run(pairs)
     assert sizes(run(pairs, layout="pairs")) == {"training": 10}
     assert "layout: pairs" in capsys.readouterr().out
@@ -139,13 +140,29 @@ def test_a_folder_of_two_layouts_needs_a_choice(pairs, capsys):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"layout": "nrrd"}, "layout must be auto or one of dca1, arcade, xcad, pairs, got 'nrrd'"),
-        ({"layout": "xcad"}, r"does not look like xcad; layouts are: dca1: N\.pgm beside"),
+        ({"layout": "nrrd"}, "layout must be auto or one of imagecas, .*, pairs, got 'nrrd'"),
+        ({"layout": "xcad"}, r"does not look like xcad; layouts are: imagecas: .*dca1: N\.pgm beside"),
         ({"test": 1}, "test must be a share from 0 to below 1, got 1"),
         ({"folds": 2, "test": 0.2}, "folds and a share for validation or test were given"),
+        ({"modality": "mr"}, "modality must be auto, ct or xca, got 'mr'"),
+        ({"export": "coco"}, "export must be one of nnunet, got 'coco'"),
+        ({"split": "Split-2"}, r"split must be one of the published splits \(none\), got 'Split-2'"),
+        ({"folds": "published"}, "--folds published needs a splits_final"),
+        ({"workers": 0}, "workers must be at least 1, got 0"),
         ({"folds": 11}, "11 folds need at least 11 cases, got 10"),
     ],
-    ids=["unknown", "other", "share", "folds and share", "folds"],
+    ids=[
+        "unknown",
+        "other",
+        "share",
+        "folds and share",
+        "modality",
+        "export",
+        "split",
+        "no published folds",
+        "workers",
+        "folds",
+    ],
 )
 def test_wrong_options_are_refused_before_anything_is_written(pairs, options, message):
     with pytest.raises(ValueError, match=message):
@@ -160,17 +177,28 @@ def test_a_list_must_be_a_json_file(pairs, tmp_path):
 
 def test_an_unknown_folder_lists_the_layouts(tmp_path):
     with pytest.raises(
-        ValueError, match=r"does not look like any known layout; layouts are: dca1.*arcade.*xcad.*pairs"
+        ValueError, match=r"does not look like any known layout; layouts are: imagecas.*asoca.*nnunet.*dca1.*pairs"
     ):
         datalist(str(tmp_path), str(tmp_path / "dataset.json"))
     with pytest.raises(NotADirectoryError, match="there is no folder"):
         datalist(str(tmp_path / "gone"), str(tmp_path / "dataset.json"))
 
 
-def test_a_label_of_another_size_is_named(pairs):
+def test_a_case_that_cannot_be_loaded_is_left_out_and_named(pairs, capsys):
     picture(pairs / "masks" / "4.png", mask().T)
-    with pytest.raises(ValueError, match=r"case '4': .*4\.png has 1 frame of 8 x 12 pixels, but .* of 12 x 8"):
+    assert "4" not in [case["case"] for case in run(pairs)["training"]]
+    printed = capsys.readouterr().out
+    assert "4.png has 1 frame of 8 x 12 pixels, but" in printed
+    assert "left out of the list (1): 4" in printed
+
+
+def test_a_set_of_which_nothing_can_be_loaded_has_a_report_and_no_list(pairs):
+    for n in range(10):
+        (pairs / "images" / f"{n}.png").write_bytes(b"cut off")
+    with pytest.raises(ValueError, match=r"no case of .* can be loaded; .*dataset_lint\.html says why"):
         run(pairs)
+    assert (pairs.parent / "dataset_lint.html").exists()
+    assert not (pairs.parent / "dataset.json").exists()
 
 
 @pytest.mark.parametrize("kind", ["folds", "groups"])
