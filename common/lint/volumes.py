@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import nibabel
 import numpy as np
 from nibabel.spatialimages import HeaderDataError
+from nibabel.wrapstruct import WrapStructError
 from numpy.typing import NDArray
 
 from ..grids import NIFTI_SUFFIXES, Grid
@@ -52,7 +53,7 @@ def read_volume(path: Path) -> Volume:
         else:
             loaded = LoadVolumed("volume")({"volume": path})["volume"]
             voxels, affine, conflict_mm = loaded[0].numpy(force=True), grid_of(loaded).affine, 0.0
-    except (*DAMAGED, HeaderDataError, MemoryError, OverflowError) as error:
+    except (*DAMAGED, HeaderDataError, WrapStructError, MemoryError, OverflowError) as error:
         if isinstance(error, ValueError) and str(path) in str(error):
             raise
         raise ValueError(
@@ -81,7 +82,7 @@ def _read_nifti(path: Path) -> tuple[NDArray[Any], NDArray[np.float64], float]:
     proxy = image.dataobj
     if image.get_data_dtype().fields or image.get_data_dtype().kind == "c":
         raise ValueError("it is a colour or complex image")
-    voxels = np.asarray(proxy) if (proxy.slope, proxy.inter) == (1.0, 0.0) else proxy.get_scaled(np.float32)
+    voxels = np.asarray(proxy) if (proxy.slope, proxy.inter) == (1.0, 0.0) else np.asarray(proxy, np.float32)
     if voxels.ndim > 3 and set(voxels.shape[3:]) == {1}:
         voxels = voxels.reshape(voxels.shape[:3], order="F")
     return voxels, np.asarray(image.affine, np.float64), _conflict_mm(image.header, voxels.shape)

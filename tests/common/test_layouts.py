@@ -36,7 +36,7 @@ def test_each_layout_is_recognised_by_itself_alone_and_says_why(tmp_path, kind):
 def test_every_list_of_a_layout_can_be_loaded(tmp_path, kind):
     KINDS[kind](tmp_path / "set")
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "set").rglob("*")}
-    datalist(str(tmp_path / "set"), str(tmp_path / "dataset.json"))
+    datalist(str(tmp_path / "set"), str(tmp_path / "dataset.json"), workers=1)
     content = json.loads((tmp_path / "dataset.json").read_text())
     sections = {name: cases for name, cases in content.items() if isinstance(cases, list) and cases}
     assert sections
@@ -139,7 +139,7 @@ def test_cat08_has_centerlines_and_no_labels(tmp_path):
     assert names(found) == ["dataset00", "dataset01"]
     assert [len(case.centerlines) for case in found.cases] == [2, 2]
     assert any("1 scans have no vessel" in note for note in found.notes)
-    datalist(str(tmp_path / "set"), str(tmp_path / "dataset.json"))
+    datalist(str(tmp_path / "set"), str(tmp_path / "dataset.json"), workers=1)
     report = json.loads((tmp_path / "dataset_lint.json").read_text())
     assert [case["findings"] for case in report["cases"]] == [[], []]
     with pytest.raises(ValueError, match='has no "label"'):
