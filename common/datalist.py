@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from .files import check_writable, write_json_file
+from .layouts.binary import binarized
 from .layouts.case import PUBLISHED, Case
 from .layouts.case import Collection as Found
 from .layouts.nnunet_export import export_nnunet
 from .layouts.table import AUTO, LAYOUTS, MODALITIES, choose_layout, describe_layouts, modality_of
-from .lint.findings import Finding
+from .lint.findings import CaseReport, Finding
 from .lint.pool import inspect_cases
 from .lint.report import Report, write_report
 from .lint.whole import compare_cases, summarize
@@ -35,6 +36,7 @@ def datalist(
     groups: str | None = None,
     seed: int = 0,
     modality: str = AUTO,
+    binary: bool = False,
     export: str | None = None,
     workers: int = 2,
 ) -> None:
@@ -57,8 +59,9 @@ def datalist(
         groups: JSON file {"case": "patient", ...}: cases of one patient stay together.
         seed: of the random choice of folds, validation and test.
         modality: ct or xca (X-ray angiograms), where the format does not tell.
+        binary: for a CT's label of other values than 0 and 1, write (label > 0) to masks/ beside OUT, and list that.
         export: nnunet, to write nnUNet_raw/Dataset500_<name> beside OUT too, of links to the files.
-        workers: processes that check cases; each needs 1 GB where volumes are 512 x 512 x 275.
+        workers: processes that check cases; each needs 1.1 GB where volumes are 512 x 512 x 275.
 
     Raises:
         ValueError: If the folder is in no known layout or in several, no case can be loaded, a case is in no fold or
@@ -67,6 +70,8 @@ def datalist(
     """
     target = Path(out)
     _check_options(target, folds, validation, test, modality, export)
+    if binary and target.resolve().is_relative_to(Path(root).resolve()):
+        raise ValueError(f"masks would be written beside {target}, inside the data set; give an --out elsewhere")
     check_writable(target.parent)
     name, why = choose_layout(Path(root), layout)
     print(f"layout: {name}, by {why}")
@@ -77,7 +82,9 @@ def datalist(
     kind = modality_of(found.cases[0].image) if modality == AUTO else modality
     cases = inspect_cases(found.cases, kind, workers)
     plan = plan.only({case.name for case in cases if case.usable})
-    findings = [*_about_folder(found, plan), *compare_cases(cases, plan.sections, plan.groups)]
+    if binary:
+        found.cases = _binarized(found.cases, cases, target.parent / "masks")
+    findings = [*_about_folder(found, plan), *compare_cases(cases, plan.places(), plan.groups)]
     facts = {"folder": str(root), "layout": f"{name}, by {why}", "modality": kind, "split": plan.origin}
     report = Report(Path(root).resolve().name, facts, cases, plan.sections, findings)
     page = target.with_name(f"{target.stem}_lint.html")
@@ -112,6 +119,10 @@ class Plan(NamedTuple):
     def only(self, names: Collection[str]) -> Plan:
         """Return the plan for some of its cases."""
         return self._replace(sections={name: part for name, part in self.sections.items() if name in names})
+
+    def places(self) -> dict[str, str]:
+        """Return the fold of each case, or else its section: what must not share a patient."""
+        return {n: f"fold {self.folds[n]}" if n in self.folds else part for n, part in self.sections.items()}
 
 
 def _check_options(
@@ -185,6 +196,19 @@ def _read_groups(names: Sequence[str], path: str) -> dict[str, str]:
         raise ValueError(f'{path} must hold {{"case": "patient", ...}}, got a {type(known).__name__}')
     check_named(names, known, path)
     return {name: str(known[name]) for name in names}
+
+
+def _binarized(cases: Sequence[Case], reports: Sequence[CaseReport], folder: Path) -> list[Case]:
+    """Write the masks of labels with other values than 0 and 1, and note it in their reports."""
+    found = list(cases)
+    for index, report in enumerate(reports):
+        values = [finding for finding in report.findings if finding.check == "label values"]
+        if values and report.usable:
+            found[index] = binarized(cases[index], folder)
+            report.findings = [finding for finding in report.findings if finding not in values]
+            report.add("note", "label values", f"the list names a mask of (label > 0), {found[index].label}")
+            report.measures["label_values"] = [0, 1]
+    return found
 
 
 def _about_folder(found: Found, plan: Plan) -> list[Finding]:

@@ -18,7 +18,7 @@ from ..heart_box import CONTRAST_HU, locate_heart
 from ..layouts.case import Case
 from ..loading import CheckVolumed
 from .findings import CaseReport
-from .thumbnails import draw_ct
+from .thumbnails import WINDOW_HU, draw_ct
 from .volumes import Volume, read_volume
 
 LUMEN_ML = (0.5, 30.0)  # plausible volume of both trees: the original ImageCAS labels, drawn thick, have about 6
@@ -53,14 +53,16 @@ def inspect_ct(case: Case) -> CaseReport:
     elif label is not None:
         mask = np.asarray(label.voxels != 0)
         report.label_hash = label.hash if mask.any() else ""
-        _check_values(label.voxels[mask], report)
+        _check_values(_inside(label.voxels, mask), report)
     if image.voxels.ndim == 3:
         _check_image(image, case, mask, report)
         if mask is not None:
             _check_mask(mask, image, report)
         _check_centerlines(case, image.grid, mask, report)
-        if report.measures.get("hounsfield"):
-            report.thumbnail = draw_ct(image.voxels, image.grid.affine, mask)
+        if "range" in report.measures:
+            low, _, high = report.measures["percentiles_1_50_99"]
+            window = WINDOW_HU if report.measures["hounsfield"] else (low, high)
+            report.thumbnail = draw_ct(image.voxels, image.grid.affine, mask, window)
     return report
 
 
@@ -70,6 +72,11 @@ def _read(path: Any, key: str, report: CaseReport) -> Volume | None:
     except ValueError as error:
         report.refuse(f"unreadable {key}", error)
         return None
+
+
+def _inside(voxels: NDArray[Any], mask: NDArray[np.bool_]) -> NDArray[Any]:
+    """Return the values in a mask, in the order of the file: NumPy takes 40 times as long in the other one."""
+    return np.asarray(voxels.T[mask.T])
 
 
 def _measure_image(image: Volume, report: CaseReport) -> None:
@@ -111,7 +118,7 @@ def _check_image(image: Volume, case: Case, mask: NDArray[np.bool_] | None, repo
     if not usable:
         return
     region = locate_heart(image.voxels, image.grid.affine)
-    lumen_hu = float(np.median(image.voxels[mask])) if mask is not None and mask.any() else None
+    lumen_hu = float(np.median(_inside(image.voxels, mask))) if mask is not None and mask.any() else None
     contrast = region is not None or (lumen_hu is not None and lumen_hu > CONTRAST_HU)
     report.measures["contrast"] = contrast
     if region is not None:
@@ -155,7 +162,7 @@ def _check_values(values: NDArray[Any], report: CaseReport) -> None:
             "label values",
             f"the label holds {', '.join(map(str, listed))}{', ...' if len(found) > VALUES_LISTED else ''} beside 0; "
             "training and evaluation refuse other values than 0 and 1",
-            f"if what is not 0 {several}, write masks of (label > 0) to a folder of your own, and list those",
+            f"if what is not 0 {several}, --binary True writes masks of (label > 0) beside the list, and lists those",
         )
 
 

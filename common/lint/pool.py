@@ -44,5 +44,5 @@ def inspect_cases(cases: Sequence[Case], modality: str, workers: int) -> list[Ca
         except BrokenProcessPool as error:
             raise OSError(
                 f"one of {workers} processes that check cases was ended, as it is where memory runs out: a volume of "
-                "512 x 512 x 275 takes 1 GB; give fewer --workers"
+                "512 x 512 x 275 takes 1.1 GB; give fewer --workers"
             ) from error

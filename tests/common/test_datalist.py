@@ -1,6 +1,7 @@
 """The command that writes a data list: which layout and split it takes, what it prints, what it refuses."""
 
 import json
+import re
 from collections import Counter
 
 import numpy as np
@@ -10,6 +11,10 @@ from PIL import Image
 from common.angiograms.folds import write_folds
 from common.angiograms.lists import load_angiogram_list
 from common.datalist import datalist
+from common.datasets import load_data_list
+from common.loading import CheckLabeld, LoadVolumed
+
+from . import miniatures
 
 
 @pytest.fixture
@@ -221,3 +226,51 @@ def test_patients_are_given_once(pairs, tmp_path):
         (tmp_path / "groups.json").write_text(content)
         with pytest.raises(ValueError, match=message):
             run(pairs, groups=str(tmp_path / "groups.json"))
+
+
+def test_branches_become_masks_beside_the_list_where_asked_for(tmp_path):
+    miniatures.imagecas_x(tmp_path / "set")
+    content = run(tmp_path / "set", binary=True, workers=1)
+    (case,) = content["training"]
+    assert case["label"] == "masks/1.nii.gz"
+    assert case["branches"] == "set/segmentations/1.coronary.nii.gz"
+    loaded = load_data_list(tmp_path / "dataset.json", "training")
+    data = LoadVolumed(["image", "label"])(loaded[0])
+    assert CheckLabeld("label", "image")(data)["label"].sum() == miniatures.mask().sum()
+
+
+def test_another_published_split_may_be_chosen(tmp_path):
+    miniatures.nnunet(tmp_path / "set")
+    assert [case["case"] for case in run(tmp_path / "set")["validation"]] == ["heart_0", "heart_1"]
+    content = run(tmp_path / "set", split="fold 1")
+    assert [case["case"] for case in content["validation"]] == ["heart_2", "heart_3"]
+    content = run(tmp_path / "set", folds="published")
+    assert [case["fold"] for case in content["training"]] == [0, 0, 1, 1]
+    assert [case["case"] for case in content["test"]] == ["heart_9"]
+
+
+def test_what_the_publishers_leave_out_is_told(tmp_path, capsys):
+    miniatures.imagecas_x(tmp_path / "set")
+    assert sizes(run(tmp_path / "set")) == {"training": 1, "validation": 1, "test": 1}
+    assert "1 cases are in no published split: 4" in capsys.readouterr().out
+
+
+def test_the_folders_of_one_patient_stay_together(tmp_path):
+    miniatures.imagecas_by_patient(tmp_path / "set")
+    content = run(tmp_path / "set", folds=2)
+    folds = {case["case"]: case["fold"] for case in content["training"]}
+    assert folds["10016975"] == folds["10016975(1)"] != folds["10017031"]
+    assert [case.get("group") for case in content["training"]] == [None, "10016975", None]
+
+
+def test_the_same_image_in_two_folds_is_an_error(pairs, capsys):
+    for n in range(10):
+        picture(pairs / "images" / f"{n}.png", np.full((8, 12), n // 9, np.uint8))
+    run(pairs, folds=2)
+    assert re.search("error: duplicate image .* in fold 0 and fold 1", capsys.readouterr().out)
+
+
+def test_masks_are_not_written_into_the_set(tmp_path):
+    miniatures.imagecas_x(tmp_path / "set")
+    with pytest.raises(ValueError, match="inside the data set; give an --out elsewhere"):
+        run(tmp_path / "set", tmp_path / "set" / "dataset.json", binary=True)
