@@ -19,6 +19,7 @@ from .totalsegmentator import collect_totalsegmentator, is_totalsegmentator
 
 AUTO = "auto"
 MODALITIES = ("ct", "xca")
+FOLDERS_TRIED = 20  # inside one that is not recognised
 
 LAYOUTS = {
     "imagecas": Layout(
@@ -77,8 +78,8 @@ def choose_layout(root: Path, layout: str = AUTO) -> tuple[str, str]:
 
 
 def describe_layouts() -> str:
-    """Say how each layout looks."""
-    return "layouts are: " + "; ".join(f"{name}: {layout.description}" for name, layout in LAYOUTS.items())
+    """Say how each layout looks, a line for each."""
+    return "layouts are:" + "".join(f"\n  {name}: {layout.description}" for name, layout in LAYOUTS.items())
 
 
 def modality_of(image: Path) -> str:
@@ -110,7 +111,8 @@ def _fitting(root: Path) -> dict[str, str]:
 
 def _hint(root: Path) -> str:
     """Say what may be meant: a folder inside, or archives to unpack."""
-    inside = [f"{folder} looks like {' and '.join(fits)}" for folder in folders_in(root) if (fits := _fitting(folder))]
+    folders = folders_in(root)[:FOLDERS_TRIED]
+    inside = [f"{folder} looks like {' and '.join(fits)}" for folder in folders if (fits := _fitting(folder))]
     if inside:
         return f", but {'; '.join(inside[:3])}: give that folder"
     archives = [path.name for path in sorted(root.iterdir()) if path.suffix in (".zip", ".change2zip", ".gz", ".tar")]

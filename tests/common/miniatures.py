@@ -54,15 +54,16 @@ def centerline(path, points=None, frame="RAS"):
     return path
 
 
-def imagecas(root, cases=6):
+def imagecas(root, cases=6, sheets=("v1", "v2-latest")):
     """Groups as Kaggle has them, and the workbook of the splits."""
     for n in range(1, cases + 1):
         folder = root / ("1-200" if n <= 4 else "201-400")
         write(folder / f"{n}.img.nii.gz", hounsfield(n))
         write(folder / f"{n}.label.nii.gz", mask())
     book = Workbook()
-    by_patient, by_number = book.active, book.create_sheet("v2-latest")
-    for sheet, first in ((by_patient, 10016975), (by_number, 1)):
+    book.remove(book.active)
+    for name in sheets:
+        sheet, first = book.create_sheet(name), {"v1": 10016975, "v2-latest": 1}[name]  # by patient, by number
         sheet.append([None, "ImageCAS"])
         sheet.append(["FileName", "Split-1", "Split-2"])
         for n in range(cases):

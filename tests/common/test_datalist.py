@@ -145,8 +145,8 @@ def test_a_folder_of_two_layouts_needs_a_choice(pairs, capsys):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"layout": "nrrd"}, "layout must be auto or one of imagecas, .*, pairs, got 'nrrd'"),
-        ({"layout": "xcad"}, r"does not look like xcad; layouts are: imagecas: .*dca1: N\.pgm beside"),
+        ({"layout": "nrrd"}, "(?s)layout must be auto or one of imagecas, .*, pairs, got 'nrrd'"),
+        ({"layout": "xcad"}, r"(?s)does not look like xcad; layouts are:.*imagecas: .*dca1: N\.pgm beside"),
         ({"test": 1}, "test must be a share from 0 to below 1, got 1"),
         ({"folds": 2, "test": 0.2}, "folds and a share for validation or test were given"),
         ({"modality": "mr"}, "modality must be auto, ct or xca, got 'mr'"),
@@ -182,7 +182,7 @@ def test_a_list_must_be_a_json_file(pairs, tmp_path):
 
 def test_an_unknown_folder_lists_the_layouts(tmp_path):
     with pytest.raises(
-        ValueError, match=r"does not look like any known layout; layouts are: imagecas.*asoca.*nnunet.*dca1.*pairs"
+        ValueError, match=r"(?s)does not look like any known layout; layouts are:.*imagecas.*asoca.*nnunet.*dca1.*pairs"
     ):
         datalist(str(tmp_path), str(tmp_path / "dataset.json"))
     with pytest.raises(NotADirectoryError, match="there is no folder"):

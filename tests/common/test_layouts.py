@@ -46,8 +46,9 @@ def test_every_list_of_a_layout_can_be_loaded(tmp_path, kind):
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "set").rglob("*")} == before
 
 
-def test_the_workbook_of_imagecas_is_read_by_the_sheet_that_knows_the_cases(tmp_path):
-    miniatures.imagecas(tmp_path)
+@pytest.mark.parametrize("sheets", [("v1", "v2-latest"), ("v2-latest", "v1")], ids=["last", "first"])
+def test_the_workbook_of_imagecas_is_read_by_the_sheet_that_knows_the_cases(tmp_path, sheets):
+    miniatures.imagecas(tmp_path, sheets=sheets)
     found = collect("imagecas", tmp_path)
     assert names(found) == ["1", "2", "3", "4", "5", "6"]
     assert found.splits["Split-1"] == {

@@ -6,6 +6,7 @@ import nibabel
 import numpy as np
 import pytest
 from PIL import Image
+from scipy import ndimage
 
 from common.heart_box import HeartRegion
 from common.layouts.case import Case
@@ -217,19 +218,20 @@ def test_what_itk_reads_is_checked_alike(tmp_path, suffix):
     assert not inspect_ct(Case("a", image, label)).usable
 
 
-def test_the_picture_outlines_the_label_on_the_side_where_it_is(case, tmp_path):
-    def greens(affine):
+def test_the_picture_outlines_the_vessel_on_the_side_where_it_is(case, tmp_path):
+    def place(affine):
         write(case.image, hounsfield(), affine)
         write(case.label, mask(), affine)
-        report = inspect_ct(Case("a", case.image, case.label))
-        (tmp_path / "a.png").write_bytes(report.thumbnail)
-        panel = np.asarray(Image.open(tmp_path / "a.png").convert("RGB")).astype(int)
-        green = (panel[..., 1] > 150) & (panel[..., 0] < 60)
-        assert green.any()
-        return np.argwhere(green[:, : panel.shape[1] // 2])[:, 1].mean() / (panel.shape[1] // 2)
+        (tmp_path / "a.png").write_bytes(inspect_ct(Case("a", case.image, case.label)).thumbnail)
+        axial = np.asarray(Image.open(tmp_path / "a.png").convert("RGB")).astype(int)[
+            :, : round(160 * SHAPE[0] / SHAPE[1])
+        ]
+        outline = (axial[..., 1] > 150) & (axial[..., 0] < 60)
+        inside = ndimage.binary_fill_holes(outline) & ~outline
+        assert axial[inside].mean() > 150  # 400 HU
+        assert axial[~ndimage.binary_dilation(outline | inside, iterations=12)].mean() < 90  # 50 HU
+        return np.argwhere(outline)[:, 1].mean() / axial.shape[1]
 
-    ras = greens(
-        AFFINE
-    )  # the vessel lies at the left end of its axis, which is the patient's left: right in the picture
+    ras = place(AFFINE)  # the vessel lies where the axis to the right begins: on the right of the picture
     assert ras > 0.6
-    assert greens(AFFINE @ np.diag([-1, 1, 1, 1])) == pytest.approx(1 - ras, abs=0.1)
+    assert place(AFFINE @ np.diag([-1, 1, 1, 1])) == pytest.approx(1 - ras, abs=0.03)

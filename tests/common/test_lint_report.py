@@ -39,6 +39,7 @@ def test_the_same_image_in_two_sections_is_an_error():
 def test_the_same_label_of_different_images_is_a_warning_unless_empty():
     assert compared([report("a", label="m"), report("b", label="m")])["duplicate label"].cases == ("a", "b")
     assert compared([report("a"), report("b")]) == {}
+    assert list(compared([report("a", "x", "m"), report("b", "x", "m")])) == ["duplicate image"]
 
 
 def test_a_patient_in_two_sections_is_an_error():
