@@ -84,8 +84,8 @@ def datalist(
     plan = plan.only({case.name for case in cases if case.usable})
     if binary:
         found.cases = _binarized(found.cases, cases, target.parent / "masks")
-    findings = [*_about_folder(found, plan), *compare_cases(cases, plan.places(), plan.groups)]
     facts = {"folder": str(root), "layout": f"{name}, by {why}", "modality": kind, "split": plan.origin}
+    findings = [*_about_folder(found, plan), *compare_cases(cases, plan.places(), plan.groups)]
     report = Report(Path(root).resolve().name, facts, cases, plan.sections, findings)
     page = target.with_name(f"{target.stem}_lint.html")
     write_report(page, report)

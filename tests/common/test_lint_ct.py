@@ -73,7 +73,7 @@ def test_a_damage_that_only_the_checksum_shows_is_found(case):
 def test_random_damage_never_crashes(case):
     plain = gzip.decompress(case.image.read_bytes())
     rng = np.random.default_rng(0)
-    for _ in range(60):
+    for _ in range(25):
         content = bytearray(plain)
         for place in rng.integers(0, 352, 3):
             content[place] = rng.integers(256)
@@ -161,6 +161,14 @@ def test_the_frame_of_a_case_goes_before_that_of_the_file(case, tmp_path):
     miniatures.centerline(tmp_path / "a.json", frame="LPS")
     case.extras["centerline_frame"] = "ras"
     assert found(case) == {}
+
+
+def test_a_centerline_that_needs_a_missing_package_is_told_and_no_error(case, monkeypatch):
+    def missing(*_):
+        raise ImportError("pip install vtk")
+
+    monkeypatch.setattr("common.lint.ct.read_centerline", missing)
+    assert found(case) == {"centerline not checked": ("warning", "pip install vtk")}
 
 
 @pytest.mark.parametrize(
