@@ -53,7 +53,7 @@ def _with_plain_errors(command: Callable[..., Any], name: str) -> Callable[..., 
     def run(*args: Any, **kwargs: Any) -> Any:
         try:
             return command(*args, **kwargs)  # fire prints what it returns
-        except (ValueError, OSError) as error:
+        except (ValueError, OSError, ImportError) as error:  # the last names a package to install
             sys.exit(f"{PROGRAM} {name}: error: {error}")
 
     return run

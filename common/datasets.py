@@ -12,7 +12,7 @@ from .grids import VOLUME_SUFFIXES, Grid, case_name, describe_difference, dicom_
 
 SECTIONS = ("training", "validation", "test")
 FILE_KEYS = ("image", "label", "centerline", "predicted_centerline", "branches", "heart")  # what in an entry is a path
-FILES_KEY = "views"  # a list of paths: renderings of one anatomy on one grid
+FILES_KEYS = ("views", "centerlines", "structures")  # a list of paths; views are renderings of one anatomy on one grid
 Sections = dict[str, list[dict[str, Any]]]  # the cases of a data list by section
 LAYOUT = (
     'it must be a JSON file such as {"training": [{"image": "images/1.nii.gz", "label": "labels/1.nii.gz"}, ...], '
@@ -182,7 +182,7 @@ def check_files(case: dict[str, Any], path: Path) -> None:
     if "label" not in case:
         raise ValueError(f'case {case["case"]!r} of {path} has no "label"; add it, or use inference, which needs none')
     files = [(key, case[key]) for key in FILE_KEYS if isinstance(case.get(key), str)]
-    for key, file in [*files, *((FILES_KEY, view) for view in case.get(FILES_KEY, []))]:
+    for key, file in [*files, *((name, path) for name in FILES_KEYS for path in case.get(name, []))]:
         if not Path(file).exists():
             raise FileNotFoundError(
                 f"case {case['case']!r} of {path}: there is no {key} {file}; paths are relative to the data list"
@@ -204,16 +204,18 @@ def _resolve(entry: Any, path: Path, section: str, name_of: Callable[[str], str]
     for key in FILE_KEYS:
         if isinstance(case.get(key), str):
             case[key] = str((path.parent / case[key]).resolve())
-    if FILES_KEY in case:
-        case[FILES_KEY] = [str((path.parent / view).resolve()) for view in _paths(case[FILES_KEY], path, section)]
+    for key in FILES_KEYS:
+        if key in case:
+            files = _paths(case[key], key, path, section)
+            case[key] = [str((path.parent / file).resolve()) for file in files]
     case["case"] = str(entry.get("case", name_of(case["image"])))
     return case
 
 
-def _paths(value: Any, path: Path, section: str) -> list[str]:
+def _paths(value: Any, key: str, path: Path, section: str) -> list[str]:
     """Return ``value`` if it is a list of paths."""
     if not isinstance(value, list) or not all(isinstance(entry, str) for entry in value):
-        raise ValueError(f'"{FILES_KEY}" of an entry of {section!r} in {path} must be a list of paths, got {value!r}')
+        raise ValueError(f'"{key}" of an entry of {section!r} in {path} must be a list of paths, got {value!r}')
     return value
 
 

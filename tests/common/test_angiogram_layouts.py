@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from common.angiograms.layouts import LAYOUTS
 from common.angiograms.polygons import Outlines, rasterize, read_coco
+from common.layouts.table import LAYOUTS
 
 SEGMENT, LESION = 3, 26
 
@@ -86,15 +86,20 @@ def collect(name, root):
     return LAYOUTS[name].collect(root, root.parent / "masks")
 
 
+def published(found):
+    (split,) = found.splits.values()
+    return split
+
+
 @pytest.mark.parametrize("below", ["", "Database_134_Angiograms"], ids=["itself", "folder above"])
 def test_the_first_hundred_of_dca1_are_for_training(tmp_path, below):
     dca1(tmp_path / "set" / below)
     picture(tmp_path / "set" / below / "7_gt.pgm")
     found = collect("dca1", tmp_path / "set")
-    assert [case["case"] for case in found.cases] == ["1", "2", "10", "100", "101"]
-    assert found.cases[2]["image"].name == "10.pgm"
-    assert found.cases[2]["label"].name == "10_gt.pgm"
-    assert [case for case, section in found.official.items() if section == "test"] == ["101"]
+    assert [case.name for case in found.cases] == ["1", "2", "10", "100", "101"]
+    assert found.cases[2].image.name == "10.pgm"
+    assert found.cases[2].label.name == "10_gt.pgm"
+    assert [case for case, section in published(found).items() if section == "test"] == ["101"]
     assert [name.split("/")[-1] for name in found.unmatched] == ["7_gt.pgm"]
 
 
@@ -103,11 +108,9 @@ def test_the_polygons_of_arcade_become_masks_outside_the_set(tmp_path):
     before = sorted((tmp_path / "arcade").rglob("*"))
     found = collect("arcade", tmp_path / "arcade")
     assert sorted((tmp_path / "arcade").rglob("*")) == before
-    assert [case["case"] for case in found.cases] == [
-        f"{part}_{n}" for part in ("test", "train", "val") for n in (1, 2)
-    ]
-    assert found.official["val_1"] == "validation"
-    mask = np.asarray(Image.open(found.cases[0]["label"]))
+    assert [case.name for case in found.cases] == [f"{part}_{n}" for part in ("test", "train", "val") for n in (1, 2)]
+    assert published(found)["val_1"] == "validation"
+    mask = np.asarray(Image.open(found.cases[0].label))
     assert set(np.unique(mask)) == {0, 255}
     assert (mask > 0).sum() == 4 * 5
     assert (mask[3:8, 2:6] == 255).all()
@@ -118,8 +121,8 @@ def test_the_mask_is_the_union_of_the_vessels_without_the_lesions(tmp_path):
     drawn = [(1, SEGMENT, box(1, 1, 4, 2)), (1, SEGMENT, box(2, 1, 6, 2)), (1, LESION, box(0, 5, 9, 9))]
     coco(tmp_path / "set" / "train", drawn)
     found = collect("arcade", tmp_path / "set")
-    assert [case["case"] for case in found.cases] == ["train_1"]
-    assert np.argwhere(np.asarray(Image.open(found.cases[0]["label"]))).tolist() == [[1, x] for x in range(1, 6)]
+    assert [case.name for case in found.cases] == ["train_1"]
+    assert np.argwhere(np.asarray(Image.open(found.cases[0].label))).tolist() == [[1, x] for x in range(1, 6)]
     assert found.unmatched == ["train/images/2.png"]  # nothing is drawn in it: not labelled, rather than empty
 
 
@@ -172,7 +175,7 @@ def test_two_folders_of_one_section_are_both_taken(tmp_path):
     picture(tmp_path / "train2" / "image" / "1.png")
     picture(tmp_path / "train2" / "mask" / "1.png")
     found = collect("pairs", tmp_path)
-    assert [case for case, section in found.official.items() if section == "training"] == ["train_1", "train2_1"]
+    assert [case for case, section in published(found).items() if section == "training"] == ["train_1", "train2_1"]
 
 
 def test_what_is_drawn_outside_the_image_is_cut_off():
@@ -182,7 +185,7 @@ def test_what_is_drawn_outside_the_image_is_cut_off():
 def test_the_unlabelled_images_of_xcad_are_only_counted(tmp_path):
     xcad(tmp_path)
     found = collect("xcad", tmp_path)
-    assert set(found.official.values()) == {"test"}
+    assert set(published(found).values()) == {"test"}
     assert len(found.cases) == 3
     assert found.notes == [f"4 images in {tmp_path / 'train'} have no masks: left out"]
 
@@ -192,18 +195,18 @@ def test_images_and_masks_are_paired_by_name(tmp_path):
     picture(tmp_path / "imgs" / "c.png")
     picture(tmp_path / "Labels" / "d.png")
     found = collect("pairs", tmp_path)
-    assert [(case["case"], case["image"].name, case["label"].name) for case in found.cases] == [
+    assert [(case.name, case.image.name, case.label.name) for case in found.cases] == [
         ("a", "a.bmp", "a.png"),
         ("b", "b.bmp", "b.png"),
     ]
     assert found.unmatched == ["Labels/d.png", "imgs/c.png"]
-    assert found.official == {}
+    assert found.splits == {}
 
 
 def test_a_mask_may_say_that_it_is_one(tmp_path):
     picture(tmp_path / "images" / "a.png")
     picture(tmp_path / "masks" / "a_mask.png")
-    assert [case["case"] for case in collect("pairs", tmp_path).cases] == ["a"]
+    assert [case.name for case in collect("pairs", tmp_path).cases] == ["a"]
 
 
 def test_folders_without_a_common_name_are_refused(tmp_path):
@@ -216,7 +219,7 @@ def test_folders_without_a_common_name_are_refused(tmp_path):
 def test_the_folders_of_a_split_give_the_sections(tmp_path):
     split_pairs(tmp_path)
     found = collect("pairs", tmp_path)
-    assert found.official == {"test_1": "test", "train_1": "training", "validation_1": "validation"}
+    assert published(found) == {"test_1": "test", "train_1": "training", "validation_1": "validation"}
 
 
 def test_the_real_set_is_read_as_pairs(real_data):

@@ -1,6 +1,7 @@
 """The command that writes a data list: which layout and split it takes, what it prints, what it refuses."""
 
 import json
+import re
 from collections import Counter
 
 import numpy as np
@@ -10,6 +11,10 @@ from PIL import Image
 from common.angiograms.folds import write_folds
 from common.angiograms.lists import load_angiogram_list
 from common.datalist import datalist
+from common.datasets import load_data_list
+from common.loading import CheckLabeld, LoadVolumed
+
+from . import miniatures
 
 
 @pytest.fixture
@@ -51,7 +56,8 @@ def test_the_list_can_be_loaded_and_says_what_was_found(pairs, capsys):
     assert "layout: pairs" in printed
     assert "cases: 10 training" in printed
     assert "sizes: 12 x 8 (10)" in printed
-    assert "label share: mean 25.000%" in printed
+    report = json.loads((pairs.parent / "dataset_lint.json").read_text())
+    assert report["summary"]["label_share"] == [0.25, 0.25, 0.25]
 
 
 def test_files_outside_the_folder_of_the_list_have_whole_paths(pairs, tmp_path):
@@ -123,14 +129,14 @@ def test_what_may_spoil_a_result_is_told(pairs, capsys):
     picture(pairs / "images" / "lost.png", mask())
     run(pairs)
     printed = capsys.readouterr().out
-    assert "the same image twice: 0, 9" in printed
-    assert "labels without vessel: 8" in printed
-    assert "without partner (1): images/lost.png" in printed
+    assert "the same image 2 times: 0, 9" in printed
+    assert "empty label [1: 8]" in printed
+    assert "1 files have no partner: images/lost.png" in printed
 
 
 def test_a_folder_of_two_layouts_needs_a_choice(pairs, capsys):
     dca1(pairs)
-    with pytest.raises(ValueError, match="looks like dca1 and pairs; choose one with --layout"):
+    with pytest.raises(ValueError, match=r"looks like dca1 \(.*\) and pairs \(.*\); choose one with --layout"):
         run(pairs)
     assert sizes(run(pairs, layout="pairs")) == {"training": 10}
     assert "layout: pairs" in capsys.readouterr().out
@@ -139,13 +145,29 @@ def test_a_folder_of_two_layouts_needs_a_choice(pairs, capsys):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"layout": "nrrd"}, "layout must be auto or one of dca1, arcade, xcad, pairs, got 'nrrd'"),
-        ({"layout": "xcad"}, r"does not look like xcad; layouts are: dca1: N\.pgm beside"),
+        ({"layout": "nrrd"}, "(?s)layout must be auto or one of imagecas, .*, pairs, got 'nrrd'"),
+        ({"layout": "xcad"}, r"(?s)does not look like xcad; layouts are:.*imagecas: .*dca1: N\.pgm beside"),
         ({"test": 1}, "test must be a share from 0 to below 1, got 1"),
         ({"folds": 2, "test": 0.2}, "folds and a share for validation or test were given"),
+        ({"modality": "mr"}, "modality must be auto, ct or xca, got 'mr'"),
+        ({"export": "coco"}, "export must be one of nnunet, got 'coco'"),
+        ({"split": "Split-2"}, r"split must be one of the published splits \(none\), got 'Split-2'"),
+        ({"folds": "published"}, "--folds published needs a splits_final"),
+        ({"workers": 0}, "workers must be at least 1, got 0"),
         ({"folds": 11}, "11 folds need at least 11 cases, got 10"),
     ],
-    ids=["unknown", "other", "share", "folds and share", "folds"],
+    ids=[
+        "unknown",
+        "other",
+        "share",
+        "folds and share",
+        "modality",
+        "export",
+        "split",
+        "no published folds",
+        "workers",
+        "folds",
+    ],
 )
 def test_wrong_options_are_refused_before_anything_is_written(pairs, options, message):
     with pytest.raises(ValueError, match=message):
@@ -160,17 +182,28 @@ def test_a_list_must_be_a_json_file(pairs, tmp_path):
 
 def test_an_unknown_folder_lists_the_layouts(tmp_path):
     with pytest.raises(
-        ValueError, match=r"does not look like any known layout; layouts are: dca1.*arcade.*xcad.*pairs"
+        ValueError, match=r"(?s)does not look like any known layout; layouts are:.*imagecas.*asoca.*nnunet.*dca1.*pairs"
     ):
         datalist(str(tmp_path), str(tmp_path / "dataset.json"))
     with pytest.raises(NotADirectoryError, match="there is no folder"):
         datalist(str(tmp_path / "gone"), str(tmp_path / "dataset.json"))
 
 
-def test_a_label_of_another_size_is_named(pairs):
+def test_a_case_that_cannot_be_loaded_is_left_out_and_named(pairs, capsys):
     picture(pairs / "masks" / "4.png", mask().T)
-    with pytest.raises(ValueError, match=r"case '4': .*4\.png has 1 frame of 8 x 12 pixels, but .* of 12 x 8"):
+    assert "4" not in [case["case"] for case in run(pairs)["training"]]
+    printed = capsys.readouterr().out
+    assert "4.png has 1 frame of 8 x 12 pixels, but" in printed
+    assert "left out of the list (1): 4" in printed
+
+
+def test_a_set_of_which_nothing_can_be_loaded_has_a_report_and_no_list(pairs):
+    for n in range(10):
+        (pairs / "images" / f"{n}.png").write_bytes(b"cut off")
+    with pytest.raises(ValueError, match=r"no case of .* can be loaded; .*dataset_lint\.html says why"):
         run(pairs)
+    assert (pairs.parent / "dataset_lint.html").exists()
+    assert not (pairs.parent / "dataset.json").exists()
 
 
 @pytest.mark.parametrize("kind", ["folds", "groups"])
@@ -193,3 +226,51 @@ def test_patients_are_given_once(pairs, tmp_path):
         (tmp_path / "groups.json").write_text(content)
         with pytest.raises(ValueError, match=message):
             run(pairs, groups=str(tmp_path / "groups.json"))
+
+
+def test_branches_become_masks_beside_the_list_where_asked_for(tmp_path):
+    miniatures.imagecas_x(tmp_path / "set")
+    content = run(tmp_path / "set", binary=True, workers=1)
+    (case,) = content["training"]
+    assert case["label"] == "masks/1.nii.gz"
+    assert case["branches"] == "set/segmentations/1.coronary.nii.gz"
+    loaded = load_data_list(tmp_path / "dataset.json", "training")
+    data = LoadVolumed(["image", "label"])(loaded[0])
+    assert CheckLabeld("label", "image")(data)["label"].sum() == miniatures.mask().sum()
+
+
+def test_another_published_split_may_be_chosen(tmp_path):
+    miniatures.nnunet(tmp_path / "set")
+    assert [case["case"] for case in run(tmp_path / "set")["validation"]] == ["heart_0", "heart_1"]
+    content = run(tmp_path / "set", split="fold 1")
+    assert [case["case"] for case in content["validation"]] == ["heart_2", "heart_3"]
+    content = run(tmp_path / "set", folds="published")
+    assert [case["fold"] for case in content["training"]] == [0, 0, 1, 1]
+    assert [case["case"] for case in content["test"]] == ["heart_9"]
+
+
+def test_what_the_publishers_leave_out_is_told(tmp_path, capsys):
+    miniatures.imagecas_x(tmp_path / "set")
+    assert sizes(run(tmp_path / "set")) == {"training": 1, "validation": 1, "test": 1}
+    assert "1 cases are in no published split: 4" in capsys.readouterr().out
+
+
+def test_the_folders_of_one_patient_stay_together(tmp_path):
+    miniatures.imagecas_by_patient(tmp_path / "set")
+    content = run(tmp_path / "set", folds=2)
+    folds = {case["case"]: case["fold"] for case in content["training"]}
+    assert folds["10016975"] == folds["10016975(1)"] != folds["10017031"]
+    assert [case.get("group") for case in content["training"]] == [None, "10016975", None]
+
+
+def test_the_same_image_in_two_folds_is_an_error(pairs, capsys):
+    for n in range(10):
+        picture(pairs / "images" / f"{n}.png", np.full((8, 12), n // 9, np.uint8))
+    run(pairs, folds=2)
+    assert re.search("error: duplicate image .* in fold 0 and fold 1", capsys.readouterr().out)
+
+
+def test_masks_are_not_written_into_the_set(tmp_path):
+    miniatures.imagecas_x(tmp_path / "set")
+    with pytest.raises(ValueError, match="inside the data set; give an --out elsewhere"):
+        run(tmp_path / "set", tmp_path / "set" / "dataset.json", binary=True)

@@ -1,0 +1,1 @@
+"""What is wrong with the cases of a data set, said before a training finds out."""

@@ -1,0 +1,213 @@
+"""The checks of one CT with its label and centerlines."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import nibabel
+import numpy as np
+import torch
+from monai.data import MetaTensor
+from monai.utils import ImageMetaKey
+from numpy.typing import NDArray
+
+from ..centerline.readers import read_centerline
+from ..components import label_components
+from ..grids import Grid, describe_difference, spacing_mm
+from ..heart_box import CONTRAST_HU, locate_heart
+from ..layouts.case import Case
+from ..loading import CheckVolumed
+from .findings import CaseReport
+from .thumbnails import WINDOW_HU, draw_ct
+from .volumes import Volume, read_volume
+
+LUMEN_ML = (0.5, 30.0)  # plausible volume of both trees: the original ImageCAS labels, drawn thick, have about 6
+WHOLE_HEART_MM = 90.0  # a shorter field shows a part of the heart, and so of the vessels
+MAX_PIECES = 20  # two trees, and a few pieces behind calcium and motion
+DARKEST_LUMEN_HU = {True: 100.0, False: -20.0}  # median, with contrast and without: muscle, and half way to fat
+VALUES_LISTED = 20
+
+
+def inspect_ct(case: Case) -> CaseReport:
+    """Check one case; what is wrong with it, damage included, is a finding."""
+    report = CaseReport(case.name)
+    image = _read(case.image, "image", report)
+    label = None if case.label is None else _read(case.label, "label", report)
+    if image is None:
+        return report
+    report.image_hash = image.hash
+    _measure_image(image, report)
+    mask = None
+    if image.voxels.ndim != 3:
+        report.refuse(
+            "axes",
+            f"{case.image} has the shape {image.grid.shape}, but volumes with 3 axes are needed",
+            "save the volume to segment in a file of its own",
+        )
+    elif label is not None and (difference := describe_difference(image.grid, label.grid)):
+        report.refuse(
+            "geometry",
+            f"{case.label} does not lie on {case.image}: {difference}",
+            "is it the label of this case? Else resample it (nearest neighbour) to the image's grid",
+        )
+    elif label is not None:
+        mask = np.asarray(label.voxels != 0)
+        report.label_hash = label.hash if mask.any() else ""
+        _check_values(_inside(label.voxels, mask), report)
+    if image.voxels.ndim == 3:
+        _check_image(image, case, mask, report)
+        if mask is not None:
+            _check_mask(mask, image, report)
+        _check_centerlines(case, image.grid, mask, report)
+        if "range" in report.measures:
+            low, _, high = report.measures["percentiles_1_50_99"]
+            window = WINDOW_HU if report.measures["hounsfield"] else (low, high)
+            report.thumbnail = draw_ct(image.voxels, image.grid.affine, mask, window)
+    return report
+
+
+def _read(path: Any, key: str, report: CaseReport) -> Volume | None:
+    try:
+        return read_volume(path)
+    except ValueError as error:
+        report.refuse(f"unreadable {key}", error)
+        return None
+
+
+def _inside(voxels: NDArray[Any], mask: NDArray[np.bool_]) -> NDArray[Any]:
+    """Return the values in a mask, in the order of the file: NumPy takes 40 times as long in the other one."""
+    return np.asarray(voxels.T[mask.T])
+
+
+def _measure_image(image: Volume, report: CaseReport) -> None:
+    """Note the figures of the header."""
+    report.measures |= {
+        "shape": list(image.grid.shape),
+        "spacing_mm": [round(float(edge), 4) for edge in spacing_mm(image.grid.affine)],
+        "orientation": "".join(str(code) for code in nibabel.aff2axcodes(image.grid.affine)),  # type: ignore[no-untyped-call]
+        "type": str(image.voxels.dtype),
+    }
+    if image.conflict_mm:
+        report.add(
+            "warning",
+            "two affines",
+            f"the header's qform and sform place a corner {image.conflict_mm:.1f} mm apart; our loaders take the "
+            "sform, ITK and 3D Slicer may take the other, and a label drawn there will not fit",
+            "find out which is right, and write it as both",
+        )
+
+
+def _check_image(image: Volume, case: Case, mask: NDArray[np.bool_] | None, report: CaseReport) -> None:
+    """Check the grey values as training will, and look for contrast."""
+    meta = {ImageMetaKey.FILENAME_OR_OBJ: str(case.image)}
+    native = image.voxels.astype(image.voxels.dtype.newbyteorder("="), copy=False)
+    if native.dtype.kind == "u" and native.dtype.itemsize > 1:
+        native = native.astype(np.int64)  # torch knows no larger unsigned numbers well
+    volume = MetaTensor(torch.from_numpy(native[None]), affine=torch.from_numpy(image.grid.affine), meta=meta)
+    before = len(report.findings)
+    with report.watching("image"):
+        CheckVolumed("image")({"image": volume})
+    sample = np.asarray(image.voxels[::4, ::4, ::4], np.float32)
+    low, high = float(image.voxels.min()), float(image.voxels.max())
+    if not np.isfinite([low, high]).all():
+        return
+    report.measures["range"] = [round(low, 2), round(high, 2)]
+    report.measures["percentiles_1_50_99"] = [round(float(v), 1) for v in np.percentile(sample, (1, 50, 99))]
+    usable = not any(finding.severity == "error" for finding in report.findings[before:])
+    report.measures["hounsfield"] = usable
+    if not usable:
+        return
+    region = locate_heart(image.voxels, image.grid.affine)
+    lumen_hu = float(np.median(_inside(image.voxels, mask))) if mask is not None and mask.any() else None
+    contrast = region is not None or (lumen_hu is not None and lumen_hu > CONTRAST_HU)
+    report.measures["contrast"] = contrast
+    if region is not None:
+        report.measures["blood_hu"] = round(region.blood_hu, 1)
+    if lumen_hu is not None and mask is not None:
+        report.measures["lumen_hu"] = round(lumen_hu, 1)
+        if lumen_hu < DARKEST_LUMEN_HU[contrast]:
+            _dark_label(image.voxels, mask, lumen_hu, contrast, report)
+
+
+def _dark_label(
+    voxels: NDArray[Any], mask: NDArray[np.bool_], lumen_hu: float, contrast: bool, report: CaseReport
+) -> None:
+    """Say that the label does not lie on vessels, and whether its mirror image would."""
+    places = np.nonzero(mask)
+    mirrored = {}
+    for axis, size in enumerate(mask.shape):
+        flipped = tuple(size - 1 - p if other == axis else p for other, p in enumerate(places))
+        mirrored[axis] = float(np.median(voxels[flipped]))
+    best = max(mirrored, key=lambda axis: mirrored[axis])
+    fits = mirrored[best] >= DARKEST_LUMEN_HU[contrast]
+    expected = "contrast-filled blood has more than 150" if contrast else "blood has 30 to 50, fat -100"
+    cure = f"mirrored along axis {best} it would lie on {mirrored[best]:.0f} HU: is it flipped? " if fits else ""
+    report.add(
+        "error" if fits else "warning",
+        "label beside vessels",
+        f"half of the label's voxels are below {lumen_hu:.0f} HU, where {expected} HU",
+        f"{cure}look at the picture: is it the label of this case, and drawn on this image?",
+    )
+
+
+def _check_values(values: NDArray[Any], report: CaseReport) -> None:
+    """Note the nonzero values of a label, and what the loaders will say to others than 1."""
+    found = np.unique(values)  # of the few voxels that are not 0
+    listed = [int(value) if float(value).is_integer() else float(value) for value in found[:VALUES_LISTED]]
+    report.measures["label_values"] = [0, *listed]
+    if any(value != 1 for value in listed) or len(found) > VALUES_LISTED:
+        several = "are branches or structures" if len(found) > 1 else "is the lumen"
+        report.add(
+            "error",
+            "label values",
+            f"the label holds {', '.join(map(str, listed))}{', ...' if len(found) > VALUES_LISTED else ''} beside 0; "
+            "training and evaluation refuse other values than 0 and 1",
+            f"if what is not 0 {several}, --binary True writes masks of (label > 0) beside the list, and lists those",
+        )
+
+
+def _check_mask(mask: NDArray[np.bool_], image: Volume, report: CaseReport) -> None:
+    """Check that a mask may be that of coronary arteries."""
+    spacing = spacing_mm(image.grid.affine)
+    volume_ml = float(mask.sum() * spacing.prod() / 1000)
+    report.measures["label_ml"] = round(volume_ml, 3)
+    if not mask.any():
+        report.add("error", "empty label", "the label is empty", "draw it, or take the case out of the list")
+        return
+    numbered, pieces = label_components(mask)
+    sizes = np.sort(np.bincount(numbered[numbered > 0])[1:])[::-1]
+    report.measures |= {"pieces": pieces, "largest_two": round(float(sizes[:2].sum() / sizes.sum()), 4)}
+    whole = bool((np.array(mask.shape) * spacing >= WHOLE_HEART_MM).all())
+    if volume_ml > LUMEN_ML[1] or (whole and volume_ml < LUMEN_ML[0]):
+        report.add(
+            "warning",
+            "label volume",
+            f"the label has {volume_ml:.3g} ml; the lumen of both trees has {LUMEN_ML[0]:g} to {LUMEN_ML[1]:g}",
+            "look at the picture: is the label of coronary arteries, complete, and not inverted?",
+        )
+    if pieces > MAX_PIECES:
+        report.add(
+            "warning",
+            "label pieces",
+            f"the label is in {pieces} pieces (the two largest hold {sizes[:2].sum() / sizes.sum():.0%}); two trees "
+            "are two pieces",
+            "is it a prediction, or was it resampled? Remove specks",
+        )
+
+
+def _check_centerlines(case: Case, grid: Grid, mask: NDArray[np.bool_] | None, report: CaseReport) -> None:
+    """Check that centerlines lie in the label, or else in the image, and not in a mirror image of it."""
+    if not case.centerlines:
+        return
+    inside = mask if mask is not None and mask.any() else None
+    branches, length_mm = 0, 0.0
+    for path in case.centerlines:
+        with report.watching("centerline", cure='correct the file, or name its frame as "centerline_frame"'):
+            try:
+                read = read_centerline(path, case.extras.get("centerline_frame"), grid, inside)
+            except (OSError, ImportError) as error:
+                report.add("warning", "centerline not checked", error)
+                continue
+            branches += len(read)
+            length_mm += sum(branch.length_mm for branch in read)
+    report.measures["centerline"] = {"files": len(case.centerlines), "branches": branches, "mm": round(length_mm, 1)}
