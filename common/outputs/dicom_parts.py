@@ -82,6 +82,8 @@ def read_header(path: Path, needed: Sequence[str]) -> Dataset:
     for name in MAY_BE_ABSENT:
         if name not in header:
             setattr(header, name, "")
+    if header.PatientSex not in ("M", "F", "O"):  # anonymizers write what the standard does not know
+        header.PatientSex = ""
     return header
 
 

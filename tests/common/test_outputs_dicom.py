@@ -112,9 +112,11 @@ def test_slices_at_uneven_distances_keep_their_own_positions(series, tmp_path):
     assert sorted(map(float, heights)) == [8 - 1.5 * k for k in (3, 2, 1)]
 
 
-def test_a_series_without_patient_tags_gets_one_all_the_same(series, tmp_path):
-    edited(series, PatientID=None, PatientName=None)
-    assert dcmread(segment(series, tmp_path)).PatientID in ("", None)
+def test_a_series_without_patient_tags_or_with_impossible_ones_gets_one_all_the_same(series, tmp_path):
+    edited(series, PatientID=None, PatientName=None, PatientSex="U")
+    seg = dcmread(segment(series, tmp_path))
+    assert not seg.PatientID
+    assert not seg.PatientSex
 
 
 def test_a_series_without_frame_of_reference_is_refused(series, tmp_path):
