@@ -46,7 +46,7 @@ class SaveSurfaced(SaveVolumed):
         super().__init__(keys, output_dir, allow_missing_keys)
         self.formats = tuple(formats) if isinstance(formats, (list, tuple)) else (formats,)
         if not self.formats or not set(self.formats) <= set(FORMATS):
-            raise ValueError(f"a surface is written as {' or '.join(FORMATS)}, or as a list of both, got {formats!r}")
+            raise ValueError(f"formats of a surface (save_surface) are stl, vtp, or a list of both, got {formats!r}")
 
     def write(self, volume: MetaTensor, case: str) -> None:
         """Write the surface of one mask; voxels above 0.5 belong to it."""

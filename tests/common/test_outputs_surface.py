@@ -124,5 +124,5 @@ def test_an_empty_mask_gives_a_surface_without_triangles(tmp_path, formats):
 
 @pytest.mark.parametrize("formats", ["ply", True, [], ["stl", "obj"]], ids=str)
 def test_another_format_is_refused_before_the_work(tmp_path, formats):
-    with pytest.raises(ValueError, match="written as stl or vtp, or as a list of both, got"):
+    with pytest.raises(ValueError, match=r"\(save_surface\) are stl, vtp, or a list of both, got"):
         SaveSurfaced("pred", tmp_path, formats)
