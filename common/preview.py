@@ -98,8 +98,16 @@ def _draw(image: str, paths: dict[str, str], out: Path, case: str) -> None:
         masks[key] = _load(key, path)[0] > 0.5
         if difference := describe_difference(read_grid(image), read_grid(path)):
             raise ValueError(f"{path} does not lie on {image}: {difference}; resample it to the image's grid")
-    picture = preview_figure(volume, spacing, masks["pred"], masks.get("label"), title=case)
-    with replacing(out) as temporary:
+    write_picture(out, preview_figure(volume, spacing, masks["pred"], masks.get("label"), title=case))
+
+
+def write_picture(path: Path, picture: NDArray[np.uint8]) -> None:
+    """Write a picture, ``(height, width, 3)``, as PNG, whole or not at all.
+
+    Raises:
+        OSError: If it cannot be written.
+    """
+    with replacing(path) as temporary:
         Image.fromarray(picture).save(temporary)
 
 

@@ -81,10 +81,11 @@ def _inside(voxels: NDArray[Any], mask: NDArray[np.bool_]) -> NDArray[Any]:
 
 def _measure_image(image: Volume, report: CaseReport) -> None:
     """Note the figures of the header."""
+    axes = nibabel.aff2axcodes(image.grid.affine)  # type: ignore[no-untyped-call]
     report.measures |= {
         "shape": list(image.grid.shape),
         "spacing_mm": [round(float(edge), 4) for edge in spacing_mm(image.grid.affine)],
-        "orientation": "".join(str(code) for code in nibabel.aff2axcodes(image.grid.affine)),  # type: ignore[no-untyped-call]
+        "orientation": "".join(str(axis) for axis in axes),
         "type": str(image.voxels.dtype),
     }
     if image.conflict_mm:

@@ -1,14 +1,19 @@
 """Masks of CT lie on their image, whatever its format, orientation and size; every option does its part."""
 
+import json
+
 import nibabel
+import nrrd
 import numpy as np
 import pytest
 from monai.data import ITKReader
+from pydicom import dcmread
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
 from common.grids import describe_difference, read_grid
 
+from ..common.series import write_series
 from ..conftest import CT, ROOT
 from .conftest import BundleCopy, for_bundles
 
@@ -175,6 +180,29 @@ def test_the_options_of_inference_do_what_they_say(copy, piece):
 def test_the_union_of_windows_is_a_decision(copy, piece):
     union = segment(copy, piece, "union", save_probability=True, blend="union", overlap=0.75, patch_size=[16, 16, 16])
     assert set(np.unique(union["prob"])) <= {0, 1}
+
+
+@pytest.mark.slow
+@for_bundles(CT)
+def test_each_switch_writes_one_more_output_of_the_same_mask(copy, piece):
+    image = nibabel.load(piece)
+    series = write_series(piece.parent / "series", np.asanyarray(image.dataobj), oblique(image.affine))
+    switches = {"save_slicer": True, "save_dicom_seg": True, "save_surface": ["stl", "vtp"], "save_preview": True}
+    options = {"require_contrast": False, "overlap": 0.0, "threshold": copy.sparse_threshold(piece)}
+    copy.run("run", "inference.yaml", image=str(series), min_volume_mm3=0, **options, **switches)
+    mask = nibabel.load(copy.eval / "series_seg.nii.gz")
+    names = {path.name for path in copy.eval.glob("series*")} - {"series_guidance.json"}
+    assert names == {
+        *("series_seg.nii.gz", "series.seg.nrrd", "series_seg.dcm", "series_preview.png"),
+        *("series_surface.stl", "series_surface.vtp"),
+    }
+    voxels = np.asanyarray(mask.dataobj)
+    assert voxels.any()
+    np.testing.assert_array_equal(nrrd.read(str(copy.eval / "series.seg.nrrd"))[0], voxels)
+    assert describe_difference(read_grid(series), read_grid(copy.eval / "series.seg.nrrd")) is None
+    seg = dcmread(copy.eval / "series_seg.dcm")
+    assert seg.pixel_array.sum() == voxels.sum()
+    assert seg.ManufacturerModelName == json.loads((copy.root / "configs" / "metadata.json").read_text())["name"]
 
 
 def mask_of_native_series(copy, real_data, said):

@@ -7,6 +7,7 @@ import torch
 from casrnet.refinement import refine
 from casrnet.refinement_rule import RefinementRule
 from PIL import Image
+from pydicom import dcmread
 
 from common.components import remove_small_components
 from common.phantom.xca.dicom import write_xa
@@ -100,6 +101,17 @@ def test_a_film_has_the_frames_of_the_sequence(segmenters, bundle):
     assert film.suffix == ".gif"
     with Image.open(film) as pictures:
         assert pictures.n_frames == FRAMES
+
+
+@pytest.mark.parametrize("bundle", XCA, ids=lambda path: path.name)
+def test_a_dicom_segmentation_holds_the_mask_of_each_frame(segmenters, bundle, tmp_path):
+    segment = segmenters[bundle]
+    write_xa(tmp_path / "run.dcm", sequence(), 66.7, 0.3)
+    options = {"image": str(tmp_path / "run.dcm"), "output_dir": str(tmp_path), "threshold": segment.threshold}
+    segment.copy.run("run", "inference.yaml", film=False, save_dicom_seg=True, **options)
+    masks = read(tmp_path / "run_seg.nii.gz")
+    assert masks.any()
+    np.testing.assert_array_equal(dcmread(tmp_path / "run_seg.dcm").pixel_array, masks)
 
 
 def test_one_frame_gets_the_mask_that_it_has_among_all(casrnet):

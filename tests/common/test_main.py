@@ -66,5 +66,5 @@ def test_a_missing_package_is_told_in_one_line(monkeypatch, tmp_path):
     (tmp_path / "imageCAS_data_split.xlsx").touch()
     monkeypatch.setitem(sys.modules, "openpyxl", None)
     monkeypatch.setattr(sys, "argv", ["common", "datalist", str(tmp_path), "--out", str(tmp_path / "dataset.json")])
-    with pytest.raises(SystemExit, match=r"^error: .*pip install openpyxl"):
+    with pytest.raises(SystemExit, match=r"^python -m common datalist: error: .*pip install openpyxl"):
         command_line.main()

@@ -1,0 +1,1 @@
+"""What inference writes beside masks, for other programs and for people: one module for each format."""
