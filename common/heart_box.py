@@ -11,7 +11,6 @@ only one.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -22,8 +21,10 @@ from monai.data import MetaTensor
 from monai.transforms import Crop, Cropd, MapTransform
 from numpy.typing import NDArray
 from scipy import ndimage
+from torch import Tensor
 
 from .components import label_components, remove_small_components
+from .diagnostics.notes import note, warn
 from .grids import spacing_mm
 from .loading import file_of
 
@@ -58,10 +59,17 @@ Box = tuple[slice, slice, slice]
 
 
 class HeartRegion(NamedTuple):
-    """A box of voxels that holds the heart, and the median Hounsfield unit of the blood in it."""
+    """Where the heart lies in a volume.
+
+    Attributes:
+        box: voxels that hold the heart with its arteries.
+        blood_hu: median Hounsfield unit of the blood, without contrast of blood and muscle.
+        coverage: share of the box that the volume holds, in [0, 1]; None where the blood has not the size of a heart.
+    """
 
     box: Box
     blood_hu: float
+    coverage: float | None
 
 
 def locate_heart(volume_hu: NDArray[np.float32], affine: NDArray[np.float64]) -> HeartRegion | None:
@@ -85,15 +93,15 @@ def locate_heart(volume_hu: NDArray[np.float32], affine: NDArray[np.float64]) ->
     blood_hu = float(np.median(coarse[pool]))
     opened = _distance(~pool, edges) < DEPTH_MM  # dilated back to its border
     if not HEART_ML[0] <= opened.sum() * edges.prod() / 1000 <= HEART_ML[1]:
-        return HeartRegion(_box(np.zeros(3, int), np.array(volume_hu.shape)), blood_hu)
+        return HeartRegion(_box(np.zeros(3, int), np.array(volume_hu.shape)), blood_hu, None)
     low, high = _extent_mm(opened, edges)
     towards = np.array([MARGIN_RIGHT_MM, MARGIN_FRONT_MM, MARGIN_ABOVE_MM])
     away = np.array([MARGIN_LEFT_MM, MARGIN_BACK_MM, MARGIN_BELOW_MM])
     before, after = _margins_mm(affine, towards, away)
-    return HeartRegion(_box_of(low - before, high + after, spacing, volume_hu.shape), blood_hu)
+    return _region(low - before, high + after, spacing, volume_hu.shape, blood_hu)
 
 
-def locate_native_heart(volume_hu: NDArray[np.float32], affine: NDArray[np.float64]) -> Box | None:
+def locate_native_heart(volume_hu: NDArray[np.float32], affine: NDArray[np.float64]) -> HeartRegion | None:
     """Find the heart in a CT without contrast.
 
     Args:
@@ -101,7 +109,7 @@ def locate_native_heart(volume_hu: NDArray[np.float32], affine: NDArray[np.float
         affine: voxel to RAS in mm, ``(4, 4)``.
 
     Returns:
-        A box wide enough for all coronary arteries; in a field that holds little more than the heart, most of the
+        The region, wide enough for all coronary arteries; in a field that holds little more than the heart, most of the
         volume. None where there is no deep soft tissue between the lungs, or less than a heart has.
     """
     spacing = spacing_mm(affine)
@@ -128,7 +136,8 @@ def locate_native_heart(volume_hu: NDArray[np.float32], affine: NDArray[np.float
     low[in_plane], high[in_plane] = wide_low[in_plane], wide_high[in_plane]
     before, after = _margins_mm(affine, *np.array(NATIVE_MARGINS_MM))
     missing = np.maximum(np.array(MIN_BOX_MM)[world_axes] - (high + after - low + before), 0) / 2
-    return _box_of(low - before - missing, high + after + missing, spacing, volume_hu.shape)
+    muscle_hu = float(np.median(coarse[core]))
+    return _region(low - before - missing, high + after + missing, spacing, volume_hu.shape, muscle_hu)
 
 
 class CropToHeartd(Cropd):
@@ -165,19 +174,35 @@ class CropToHeartd(Cropd):
         source = cropped[self.source_key]
         volume_hu, affine = source[0].numpy(force=True), source.affine.numpy(force=True)
         region = locate_heart(volume_hu, affine)
-        if (region is None) if self.contrast else (region is not None and region.blood_hu > SHIFTED_HU):
-            warnings.warn(f"{file_of(source, self.source_key)}: {_mismatch(region)}", stacklevel=2)
-        boxes = [region.box] if region is not None else []
-        if self.crop and not self.contrast:
-            native = locate_native_heart(volume_hu, affine)
-            boxes = [] if native is None else [*boxes, native]  # contrast may be in a stomach, or in one chamber only
+        heart = region if self.contrast else locate_native_heart(volume_hu, affine)
+        # of a scan without contrast both boxes: contrast may be in a stomach, or in one chamber only
+        boxes = [] if heart is None else [found.box for found in (region, heart) if found is not None]
         box = _union(boxes) if boxes and self.crop else _box(np.zeros(3, int), np.array(source.shape[1:]))
         for key in self.key_iterator(cropped):
             # a copy, because MONAI's crop is a view that would keep the whole volume in memory
             cropped[key] = self.cropper(cropped[key], slices=box, lazy=lazy).clone()
             if isinstance(cropped[key], MetaTensor):
                 cropped[key].meta["contrast"] = int(region is not None)
+            self._note(cropped[key], region, heart, box)
+        if (region is None) if self.contrast else (region is not None and region.blood_hu > SHIFTED_HU):
+            warn(cropped[self.source_key], file_of(source, self.source_key), _mismatch(region))
         return cropped
+
+    def _note(self, item: Tensor, region: HeartRegion | None, heart: HeartRegion | None, box: Box) -> None:
+        """Note for the report what was found."""
+        blood = region or heart
+        contrast = {"expected": self.contrast, "found": region is not None, "blood_hu": blood and blood.blood_hu}
+        around = (heart.box if not self.crop else box) if heart else None
+        note(
+            item,
+            contrast=contrast,
+            heart={
+                "found": heart is not None and heart.coverage is not None,
+                "cropped": self.crop,
+                "box": around and [[side.start, side.stop] for side in around],
+                "coverage": heart and heart.coverage,
+            },
+        )
 
 
 class ClearWithoutContrastd(MapTransform):
@@ -307,13 +332,19 @@ def _orientation(affine: NDArray[np.float64]) -> NDArray[np.int_]:
     return np.asarray(orientation).astype(int)
 
 
-def _box_of(
-    low: NDArray[np.float64], high: NDArray[np.float64], spacing: NDArray[np.float64], shape: tuple[int, ...]
-) -> Box:
-    """Return the voxels from ``low`` to ``high`` in mm, as far as there are any."""
+def _region(
+    low: NDArray[np.float64],
+    high: NDArray[np.float64],
+    spacing: NDArray[np.float64],
+    shape: tuple[int, ...],
+    blood_hu: float,
+) -> HeartRegion:
+    """Return the region of the voxels from ``low`` to ``high`` in mm, as far as there are any."""
+    end = np.array(shape) * spacing
+    coverage = float(np.prod((np.minimum(high, end) - np.maximum(low, 0)) / (high - low)))
     first = np.maximum(np.floor(low / spacing), 0).astype(int)
     last = np.minimum(np.ceil(high / spacing), shape).astype(int)
-    return _box(first, last)
+    return HeartRegion(_box(first, last), blood_hu, coverage)
 
 
 def _box(first: NDArray[np.int_], last: NDArray[np.int_]) -> Box:
