@@ -13,16 +13,14 @@ from monai.data import ITKReader, MetaTensor, NibabelReader
 from monai.transforms import LoadImaged, MapTransform
 from monai.utils import ImageMetaKey
 from nibabel.filebasedimages import ImageFileError
-from numpy.typing import NDArray
 from torch import Tensor
 
-from .diagnostics.notes import note, warn
+from .diagnostics.notes import note_values, warn
 from .grids import NIFTI_SUFFIXES, Grid, describe_difference, dicom_series, spacing_mm
 
 DAMAGED = (OSError, EOFError, RuntimeError, ValueError, zlib.error, ImageFileError)  # what readers raise on such files
 MIN_SPACING_MM, MAX_SPACING_MM = 0.05, 10.0  # beyond them the header is wrong, not the scanner unusual
 VISIBLE_SHARE = 0.375  # of a slice that a vessel along it must fill; 50 of the 130 HU between fat and blood are left
-SAMPLED_SIZE = 128  # voxels along an axis from which on every fourth is enough for statistics
 HU_SPAN = 255  # air to contrast spans more than 1000 HU; an 8-bit or normalized image this much at most
 
 
@@ -233,7 +231,7 @@ def _check_values(volume: Tensor, name: str, window_hu: tuple[float, float]) -> 
         )
     if low == high:
         raise ValueError(f"{name}: every voxel is {low:g}; is it the right file, and complete?")
-    note(volume, values={"lowest": low, "highest": high, **_percentiles(voxels)})
+    note_values(volume, voxels)
     window = f"[{window_hu[0]:g}, {window_hu[1]:g}]"
     if window_hu[0] < 0 and (low >= 0 or high - low <= HU_SPAN):
         raise ValueError(
@@ -246,10 +244,3 @@ def _check_values(volume: Tensor, name: str, window_hu: tuple[float, float]) -> 
             f"{name}: values from {low:g} to {high:g} lie all on one side of the window {window}: the model would see "
             "an empty image; check window_hu"
         )
-
-
-def _percentiles(voxels: NDArray[np.floating]) -> dict[str, float]:
-    """Return percentiles of the values and their mean, from every fourth voxel along each axis of a large volume."""
-    few = voxels[(..., *[slice(None, None, 4 if size >= SAMPLED_SIZE else 1) for size in voxels.shape[1:]])]
-    first, middle, last = (float(value) for value in np.percentile(few, (1, 50, 99)))
-    return {"percentile_1": first, "median": middle, "percentile_99": last, "mean": float(few.mean())}

@@ -29,8 +29,7 @@ def check_weights(path: str | Path, network: nn.Module) -> None:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(
-            f"no weights at {path}: train first (which writes models/model.pt), or name a file with "
-            "--checkpoint"
+            f"no weights at {path}: train first (which writes models/model.pt), or name a file with --checkpoint"
         )
     state = _read(path)
     expected = network.state_dict()

@@ -15,10 +15,14 @@ import numpy as np
 from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.transforms import MapTransform
+from numpy.typing import NDArray
 from torch import Tensor
 
 NOTES = "notes"
 """Key of the metadata."""
+
+SAMPLED_SIZE = 128
+"""From so many pixels or voxels along an axis on, every fourth is enough for statistics."""
 
 
 class NoteProbabilityd(MapTransform):
@@ -54,6 +58,19 @@ def note(item: Tensor, **facts: Any) -> None:
     """
     if isinstance(item, MetaTensor):
         item.meta[NOTES] = json.dumps(notes_of(item) | facts)
+
+
+def note_values(item: Tensor, values: NDArray[np.floating]) -> None:
+    """Note lowest and highest value, percentiles and mean of a loaded image; all but the extremes from a sample.
+
+    Args:
+        item: the image.
+        values: its values, ``(1, X, Y, Z)`` or ``(T, H, W)``.
+    """
+    sample = values[tuple(slice(None, None, 4 if size >= SAMPLED_SIZE else 1) for size in values.shape)]
+    first, middle, last = (float(value) for value in np.percentile(sample, (1, 50, 99)))
+    spread = {"percentile_1": first, "median": middle, "percentile_99": last, "mean": float(sample.mean())}
+    note(item, values={"lowest": float(values.min()), "highest": float(values.max()), **spread})
 
 
 def warn(item: Tensor, name: str, message: str, stacklevel: int = 2) -> None:
