@@ -35,7 +35,8 @@ class SaveAngiogramReportd(ReportWriter):
         source = describe_source(meta, mask.shape)
         numbers = [int(number) for number in meta["frames"]]
         frames = describe_frames(mask.numpy(force=True) != 0, numbers, float(meta["pixel_mm"]))
-        warnings, remarks = judge_angiogram(source, notes, self.needs_motion), []
+        warnings = judge_angiogram(source, notes, self.needs_motion)
+        remarks: list[str] = []
         if any(frame["area_px"] for frame in frames):
             doubts, remarks = judge_frames(frames)
             warnings += doubts

@@ -13,7 +13,7 @@ from ..calibre import voxel_lengths_mm
 from ..components import foreground_box, label_components
 from ..skeleton import skeletonize
 from ..voxels import Voxels
-from .volumes import explain_cut
+from .notes import explain_cut
 
 MAX_SHARE = 0.25  # of a frame; 84 manual masks of two public sets have 0.03 to 0.14
 MAX_COMPONENTS = 10  # in a frame; the same masks have 1 to 4
@@ -87,15 +87,12 @@ def judge_frames(frames: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[s
         warnings.append(f"implausible area: more than {MAX_SHARE:.0%} of the image called vessel, {_frames(large)} so")
     if broken:
         warnings.append(f"broken vessels, or false ones: {_frames(broken)} in more than {MAX_COMPONENTS} pieces")
+    before, after = ([frame["frame"] for frame in part] for part in (frames[:first], frames[last + 1 :]))
     remarks = []
-    if first:
-        remarks.append(
-            f"{_frames([f['frame'] for f in frames[:first]])} empty, as frames before the contrast should be"
-        )
-    if last + 1 < len(frames):
-        remarks.append(
-            f"{_frames([f['frame'] for f in frames[last + 1 :]])} empty, as frames after the contrast may be"
-        )
+    if before:
+        remarks.append(f"{_frames(before)} empty: they come before the contrast")
+    if after:
+        remarks.append(f"{_frames(after)} empty: the contrast is washed out")
     return warnings, remarks
 
 
@@ -110,7 +107,8 @@ def explain_empty(notes: Mapping[str, Any], settings: Mapping[str, Any], count: 
     reasons = explain_cut(notes, settings["threshold"])
     if notes.get("above_threshold"):
         reasons.append(
-            f"{notes['above_threshold']} pixels are above the threshold, but in components too small to keep (--min_area)"
+            f"{notes['above_threshold']} pixels are above the threshold, but in components too small to keep "
+            "(--min_area)"
         )
     reasons.append("is there contrast in the arteries, and are they darker than what is around them?")
     return f"no vessel in {'the image' if count == 1 else 'any frame'}: {'; '.join(reasons)}"

@@ -26,7 +26,7 @@ SAMPLED_SIZE = 128
 
 
 class NoteProbabilityd(MapTransform):
-    """Note how high a probability is, and how much of it is above the threshold, so that an empty mask can be explained.
+    """Note how high a probability is and how much of it is above the threshold, to explain an empty mask.
 
     Use it on the grid of the mask, before anything is cleared or cut. It takes 0.1 s for 512 x 512 x 275 voxels.
 
@@ -102,3 +102,14 @@ def notes_of(*items: Tensor) -> dict[str, Any]:
         if warned:
             merged["warnings"] = list(dict.fromkeys(warned))
     return merged
+
+
+def explain_cut(notes: Mapping[str, Any], threshold: float) -> list[str]:
+    """Return the reason that nothing is above the threshold, if that is so."""
+    if notes.get("above_threshold") != 0:
+        return []
+    highest = notes["highest_probability"]
+    return [
+        f"the highest probability is {highest:.3g}, below the threshold of {threshold:g} (--threshold); a network sees "
+        "little in images unlike those of its training"
+    ]

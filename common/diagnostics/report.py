@@ -123,8 +123,8 @@ class FailOnWarnings:
 
     def _look(self, engine: Engine) -> None:
         """Remember the warnings of a batch."""
-        for item in engine.state.batch:
-            report = item[REPORT]
+        items: Any = engine.state.batch
+        for report in (item[REPORT] for item in items):
             if report["warnings"]:
                 self._warned[report["case"]] = report["warnings"]
 

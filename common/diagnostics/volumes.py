@@ -15,9 +15,10 @@ from ..components import foreground_box, label_components
 from ..grids import spacing_mm
 from ..skeleton import skeletonize
 from ..voxels import Voxels
+from .notes import explain_cut
 
-# Both sides together. Lengths: 1600 sides of ImageCAS-X, 278 mm [24-716] each. Diameters: 1.65 mm (diagonal branches) to
-# 3.9 mm (proximal right artery), Medrano-Gracia et al. 2016 and Dodge et al. 1992. The volumes follow from both.
+# Both sides together. Lengths: 1600 sides of ImageCAS-X, 278 mm [24-716] each. Diameters: 1.65 mm (diagonal branches)
+# to 3.9 mm (proximal right artery), Medrano-Gracia et al. 2016 and Dodge et al. 1992. The volumes follow from both.
 USUAL_LENGTH_MM = 2 * 278.0
 LENGTH_MM = (2 * 24.0, 2 * 716.0)
 VOLUME_ML = (LENGTH_MM[0] * pi / 4 * 1.65**2 / 1000, LENGTH_MM[1] * pi / 4 * 3.9**2 / 1000)
@@ -26,9 +27,7 @@ MAX_OUTSIDE_SHARE = 0.05  # of the volume; the box around the heart is wider tha
 MIN_COVERAGE = 0.5  # of the box around the heart; scans of the heart hold 0.7 and more of it
 WEAK_HU = 250.0  # in the blood pool; coronary CT angiography has 250 to 600
 AIR_HU = -500.0  # the lowest value of a CT is that of air, -1000
-MAX_MEASURED = (
-    2_000_000  # voxels; fifty times a coronary tree: a larger mask is no vessel, and its thinning takes minutes
-)
+MAX_MEASURED = 2_000_000  # voxels; five times the largest trees: more is no vessel, and its thinning takes minutes
 LISTED = 10  # largest components whose volumes are listed
 
 
@@ -97,8 +96,8 @@ def judge_scan(notes: Mapping[str, Any]) -> list[str]:
     warnings = []
     if contrast.get("expected") and contrast["found"] and contrast["blood_hu"] < WEAK_HU:
         warnings.append(
-            f"weak contrast: the blood pool has {contrast['blood_hu']:.0f} HU, a coronary CT angiography {WEAK_HU:g} to "
-            "600; expect gaps and missing vessels"
+            f"weak contrast: the blood pool has {contrast['blood_hu']:.0f} HU, in coronary CT angiography {WEAK_HU:g} "
+            "to 600; expect gaps and missing vessels"
         )
     if heart and not heart["found"] and not (contrast.get("expected") and not contrast["found"]):
         warnings.append("no heart was found in this scan, so the whole volume was searched for vessels")
@@ -145,29 +144,22 @@ def explain_empty(notes: Mapping[str, Any], settings: Mapping[str, Any], voxel_m
     contrast, heart = notes.get("contrast", {}), notes.get("heart", {})
     reasons = []
     if contrast.get("expected") and not contrast["found"]:
-        cleared = ", and the mask was emptied (--require_contrast False keeps it)" * bool(settings["require_contrast"])
-        reasons.append(f"there is no contrast in the blood pool{cleared}")
+        if settings["require_contrast"]:
+            return (
+                "nothing found: there is no contrast in the blood pool, so the mask was emptied (--require_contrast "
+                "False keeps it)"
+            )
+        reasons.append("there is no contrast in the blood pool")
     if heart and not heart["found"]:
         reasons.append("no heart was found")
     reasons += explain_cut(notes, settings["threshold"])
     if notes.get("above_threshold"):
         volume = notes["above_threshold"] * voxel_mm3
         reasons.append(
-            f"{notes['above_threshold']} voxels ({volume:.3g} mm^3) are above the threshold, but were dropped after it; "
-            f"components below {settings['min_volume_mm3']:g} mm^3 are (--min_volume_mm3)"
+            f"{notes['above_threshold']} voxels ({volume:.3g} mm^3) are above the threshold, but all in components "
+            f"below {settings['min_volume_mm3']:g} mm^3 (--min_volume_mm3)"
         )
     lowest = notes.get("values", {}).get("lowest")
     if lowest is not None and lowest > AIR_HU:
         reasons.append(f"the lowest value is {lowest:g}, that of a CT about -1000 HU: are these Hounsfield units?")
     return "nothing found: " + "; ".join(reasons or ["the reason is unknown"])
-
-
-def explain_cut(notes: Mapping[str, Any], threshold: float) -> list[str]:
-    """Return the reason that nothing is above the threshold, if that is so."""
-    if notes.get("above_threshold") != 0:
-        return []
-    highest = notes["highest_probability"]
-    return [
-        f"the highest probability is {highest:.3g}, below the threshold of {threshold:g} (--threshold); a network sees "
-        "little in images unlike those of its training"
-    ]
