@@ -123,7 +123,7 @@ class FailOnWarnings:
 
     def _look(self, engine: Engine) -> None:
         """Remember the warnings of a batch."""
-        items: Any = engine.state.batch
+        items: Any = engine.state.output
         for report in (item[REPORT] for item in items):
             if report["warnings"]:
                 self._warned[report["case"]] = report["warnings"]

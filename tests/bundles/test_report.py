@@ -60,10 +60,9 @@ def test_no_report_is_written_if_none_is_wanted(copy, toy_set):
 def test_an_empty_mask_of_a_scan_without_contrast_is_explained(copy, toy_set):
     with pytest.warns(UserWarning, match=r"3\.nii\.gz: nothing found: there is no contrast in the blood pool"):
         (report,) = segment(copy, toy_set / "images" / "3.nii.gz").values()
-    assert [text.split(" (")[0] for text in report["warnings"]] == [
-        "there is no contrast-filled heart in this volume",  # what CropToHeartd said, before the network
-        "nothing found: there is no contrast in the blood pool, so the mask was emptied",
-    ]
+    first, *_, last = report["warnings"]
+    assert first.startswith("there is no contrast-filled heart in this volume")  # said before the network ran
+    assert last.startswith("nothing found: there is no contrast in the blood pool, so the mask was emptied")
     assert report["contrast"]["phase"] == "none"
     assert report["probability"]["highest_probability"] > 0
 

@@ -158,7 +158,12 @@ def test_the_report_of_a_sequence_has_an_entry_for_every_frame(bundle, tmp_path)
 def judged(*reports):
     """Run an engine over reports, one in each iteration."""
     seen = []
-    engine = Engine(lambda engine, _: seen.append(engine.state.batch))
+
+    def step(_, batch):
+        seen.append(batch)
+        return batch
+
+    engine = Engine(step)
     FailOnWarnings().attach(engine)
     try:
         engine.run([[{"report": report}] for report in reports])
