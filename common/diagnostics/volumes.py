@@ -24,7 +24,6 @@ LENGTH_MM = (2 * 24.0, 2 * 716.0)
 VOLUME_ML = (LENGTH_MM[0] * pi / 4 * 1.65**2 / 1000, LENGTH_MM[1] * pi / 4 * 3.9**2 / 1000)
 MAX_COMPONENTS = 13  # two trees, and twice the 5.4 by which nnU-Net's number differs on average on ImageCAS-X
 MAX_OUTSIDE_SHARE = 0.05  # of the volume; the box around the heart is wider than the arteries reach
-MIN_COVERAGE = 0.5  # of the box around the heart; scans of the heart hold 0.7 and more of it
 WEAK_HU = 250.0  # in the blood pool; coronary CT angiography has 250 to 600
 AIR_HU = -500.0  # the lowest value of a CT is that of air, -1000
 MAX_MEASURED = 2_000_000  # voxels; five times the largest trees: more is no vessel, and its thinning takes minutes
@@ -99,13 +98,16 @@ def judge_scan(notes: Mapping[str, Any]) -> list[str]:
             f"weak contrast: the blood pool has {contrast['blood_hu']:.0f} HU, in coronary CT angiography {WEAK_HU:g} "
             "to 600; expect gaps and missing vessels"
         )
-    if heart and not heart["found"] and not (contrast.get("expected") and not contrast["found"]):
+    if heart and not heart["found"] and not contrast.get("expected"):
         warnings.append("no heart was found in this scan, so the whole volume was searched for vessels")
-    coverage = heart.get("coverage")
-    if coverage is not None and coverage < MIN_COVERAGE:
+    if heart and not heart["found"] and contrast.get("expected") and contrast["found"]:
         warnings.append(
-            f"the scan holds only {coverage:.0%} of the region around the heart; arteries outside of it are missing"
+            "what has contrast in this scan has not the size of a heart, so the whole volume was searched for vessels: "
+            "is the heart cut off, or is this another organ?"
         )
+    if heart.get("cut_at"):
+        sides = ", ".join(heart["cut_at"])
+        warnings.append(f"the heart is cut off by the end of the scan ({sides}); arteries beyond it are missing")
     return warnings
 
 

@@ -15,7 +15,7 @@ from common.diagnostics.volumes import (
 
 AFFINE = np.diag([0.5, 0.5, 2.0, 1.0])
 CONTRAST = {"expected": True, "found": True, "blood_hu": 400.0}
-HEART = {"found": True, "cropped": True, "box": [[0, 9]] * 3, "coverage": 0.9}
+HEART = {"found": True, "cropped": True, "box": [[0, 9]] * 3, "cut_at": []}
 SETTINGS = {"threshold": 0.5, "min_volume_mm3": 12.5, "require_contrast": True}
 MASK = {"volume_ml": 3.0, "length_mm": 600.0, "components": 2, "share_outside_heart": 0.0}
 
@@ -78,10 +78,14 @@ def test_a_usual_scan_and_mask_have_no_warnings():
     ("notes", "message"),
     [
         ({"contrast": CONTRAST | {"blood_hu": 200.0}, "heart": HEART}, "weak contrast: the blood pool has 200 HU"),
-        ({"contrast": CONTRAST, "heart": HEART | {"found": False, "coverage": None}}, "no heart was found"),
-        ({"contrast": CONTRAST, "heart": HEART | {"coverage": 0.4}}, "holds only 40% of the region around the heart"),
+        ({"contrast": CONTRAST, "heart": HEART | {"found": False, "cut_at": None}}, "has not the size of a heart"),
+        ({"contrast": {"expected": False, "found": False}, "heart": HEART | {"found": False}}, "no heart was found"),
+        (
+            {"contrast": CONTRAST, "heart": HEART | {"cut_at": ["top", "left"]}},
+            "cut off by the end of the scan (top, left)",
+        ),
     ],
-    ids=["weak", "no heart", "cut off"],
+    ids=["weak", "small", "no heart", "cut off"],
 )
 def test_a_doubtful_scan_has_one_warning(notes, message):
     (warning,) = judge_scan(notes)
