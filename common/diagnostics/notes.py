@@ -87,13 +87,12 @@ def warn(item: Tensor, name: str, message: str, stacklevel: int = 2) -> None:
 
 
 def note_warning(item: Tensor, message: str) -> None:
-    """Add a warning to the notes of an item, once."""
-    known = notes_of(item).get("warnings", [])
-    note(item, warnings=known if message in known else [*known, message])
+    """Add a warning to the notes of an item."""
+    note(item, warnings=[*notes_of(item).get("warnings", []), message])
 
 
 def notes_of(*items: Tensor) -> dict[str, Any]:
-    """Return what was noted about items, later ones first where they differ; the warnings of all."""
+    """Return what was noted about items: of the later one where they differ, but the warnings of all, each once."""
     merged: dict[str, Any] = {}
     for item in items:
         found = json.loads(item.meta.get(NOTES, "{}")) if isinstance(item, MetaTensor) else {}
