@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Hashable, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from monai.transforms import MapTransform
 from monai.utils import ImageMetaKey, MetaKeys
 from torch import Tensor
 
+from ..diagnostics.notes import note_values, warn
 from ..loading import file_of
 from .darkest import darkest_frame
 from .masks import vessel_masks
@@ -76,6 +76,8 @@ class LoadAngiogramd(MapTransform):
             if frame == DARKEST:
                 angiogram = _pick(angiogram, darkest_frame(angiogram.frames))
             loaded[key] = _to_tensor(angiogram, path)
+            if angiogram.remark:
+                warn(loaded[key], str(path), angiogram.remark)
         return loaded
 
 
@@ -272,9 +274,12 @@ def _check_values(angiogram: Tensor, name: str) -> None:
             f"{name}: all pixels of {'the image' if len(blank) == 1 else 'each frame'} are {low[0]:g}; is it the right "
             "file, and complete?"
         )
+    note_values(angiogram, pixels.reshape(angiogram.shape))
     if len(blank):
-        warnings.warn(
-            f"{name}: all pixels of frame {', '.join(map(str, blank[:5]))}{' and others' if len(blank) > 5 else ''} "
+        warn(
+            angiogram,
+            name,
+            f"all pixels of frame {', '.join(map(str, blank[:5]))}{' and others' if len(blank) > 5 else ''} "
             f"(counted from 0) have one value; no vessel can be found there, and the frames beside it suffer",
             stacklevel=3,
         )

@@ -15,7 +15,7 @@ from ..grids import NIFTI_SUFFIXES
 from .dicom import UNKNOWN_ANGLES, DicomTags, order_frames, read_pixels, read_tags
 from .headers import check_one_size, nifti_axes
 from .pictures import read_picture
-from .sources import SUFFIXES, is_angiogram_file, is_dicom, sequence_files
+from .sources import SUFFIXES, is_angiogram_file, is_dicom, missing_frames, sequence_files
 
 DAMAGED = (*loading.DAMAGED, SyntaxError, UnidentifiedImageError)  # the last two are pillow's
 
@@ -36,6 +36,7 @@ class Angiogram(NamedTuple):
         affine: of the axes ``(W, H, T)`` in RAS, ``(4, 4)``: that of a NIfTI file; else pixels of the DICOM size,
             or 1 mm, from the origin leftwards and backwards, as ITK and 3D Slicer place pictures.
         intensity: DICOM's Pixel Intensity Relationship, such as ``LIN`` or ``LOG``; empty where unknown.
+        remark: what the user should know about the source; empty if nothing.
     """
 
     frames: NDArray[np.float32]
@@ -49,6 +50,7 @@ class Angiogram(NamedTuple):
     frame_axis: int = 2
     affine: NDArray[np.float64] = np.diag([-1.0, -1.0, 1.0, 1.0])
     intensity: str = ""
+    remark: str = ""
 
 
 def read_angiogram(path: str | Path, frame: int | None = None, allow_uneven_time: bool = False) -> Angiogram:
@@ -134,7 +136,8 @@ def _read_folder(path: Path, frame: int | None, allow_uneven_time: bool) -> Angi
         return _read_dicom_folder(path, files, frame, allow_uneven_time)
     numbers = _chosen(path, len(files), frame)
     stills = [read_angiogram(files[number]) for number in numbers]  # so that an error names the file
-    return Angiogram(_stack(stills, path), "folder", max(still.bits for still in stills), numbers, len(files))
+    bits = max(still.bits for still in stills)
+    return Angiogram(_stack(stills, path), "folder", bits, numbers, len(files), remark=missing_frames(files))
 
 
 def _read_dicom_folder(path: Path, files: list[Path], frame: int | None, allow_uneven_time: bool) -> Angiogram:

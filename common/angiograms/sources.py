@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-import warnings
+from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 
@@ -97,9 +97,6 @@ def frame_files(folder: str | Path) -> list[Path]:
 
     Raises:
         ValueError: If there is no image file, or the names are not those of one numbered sequence.
-
-    Warns:
-        UserWarning: If a number within the run is missing.
     """
     folder = Path(folder)
     files = [file for file in folder.iterdir() if is_frame_file(file)]
@@ -119,15 +116,19 @@ def frame_files(folder: str | Path) -> list[Path]:
         if number in numbered:
             raise ValueError(f"{numbered[number].name} and {file.name} in {folder} are both frame {number}; remove one")
         numbered[number] = file
-    numbers = sorted(numbered)
+    return [numbered[number] for number in sorted(numbered)]
+
+
+def missing_frames(files: Sequence[Path]) -> str:
+    """Return a warning about the numbers that are missing within a sequence of :func:`frame_files`; else nothing."""
+    numbers = [number for number in map(_number, files) if number is not None]
     missing = [number for low, high in pairwise(numbers) for number in range(low + 1, min(high, low + 6))]
-    if missing:
-        warnings.warn(
-            f"{folder} has frames {numbers[0]} to {numbers[-1]}, but not {', '.join(map(str, missing[:5]))}"
-            f"{' and others' if len(missing) > 5 else ''}; the motion jumps there: add them if they exist",
-            stacklevel=3,
-        )
-    return [numbered[number] for number in numbers]
+    if not missing:
+        return ""
+    return (
+        f"the folder has frames {numbers[0]} to {numbers[-1]}, but not {', '.join(map(str, missing[:5]))}"
+        f"{' and others' if len(missing) > 5 else ''}; the motion jumps there: add them if they exist"
+    )
 
 
 def is_frame_file(path: Path) -> bool:

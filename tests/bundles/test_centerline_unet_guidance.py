@@ -14,6 +14,7 @@ from monai.data import MetaTensor
 from common.centerline.branch import Branch
 from common.centerline.crops import crop_starts
 from common.centerline.writers import write_centerline
+from common.diagnostics.notes import notes_of
 
 AFFINE = np.diag([-0.5, -0.5, 0.5, 1])  # LPS voxels of half a millimetre
 SHAPE = (40, 36, 32)
@@ -385,9 +386,12 @@ def test_a_centerline_that_cannot_be_used_is_no_reason_to_fail(tmp_path, defect)
 def test_the_record_beside_a_mask_says_what_guided_it_and_can_be_read_as_a_centerline(tmp_path):
     inferer = guided()
     result = inferer(volume(), constant(0.7))
-    SaveGuidanced("pred", inferer, tmp_path)(
-        {"pred": MetaTensor(result[0], meta={"filename_or_obj": "/scans/7.nii.gz"})}
-    )
+    pred = MetaTensor(result[0], meta={"filename_or_obj": "/scans/7.nii.gz"})
+    SaveGuidanced("pred", inferer, tmp_path)({"pred": pred})
+    guidance = inferer.last["auto"].guidance
+    crops = len(inferer.last["auto"].starts)
+    noted = {"source": "predicted", "quality": guidance.quality, "crops": crops}
+    assert notes_of(pred) == {"guidance": noted}  # for the report
     record = json.loads((tmp_path / "7_guidance.json").read_text())
     assert record["source"] == "predicted"
     assert record["crop_starts"] == inferer.last["auto"].starts.tolist()

@@ -61,7 +61,8 @@ class Segmenter:
         self.runs += 1
         out = self.folder / f"out{self.runs}"
         self.copy.run("run", "inference.yaml", image=str(image), output_dir=str(out), **{"film": False, **options})
-        paths = {path.name.split(".")[0].rsplit("_", 1)[1]: path for path in out.iterdir()}
+        written = [path for path in out.iterdir() if path.suffix != ".json"]  # but the report
+        paths = {path.name.split(".")[0].rsplit("_", 1)[1]: path for path in written}
         return {kind: read(path) if path.name.endswith(".nii.gz") else path for kind, path in paths.items()}
 
     def map(self, image, **options):

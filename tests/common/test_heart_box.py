@@ -7,6 +7,7 @@ import torch
 from monai.data import DataLoader, Dataset, MetaTensor, decollate_batch
 from monai.transforms import Compose, Invertd, Orientationd, Spacingd
 
+from common.diagnostics.notes import notes_of
 from common.grids import spacing_mm
 from common.heart_box import ClearWithoutContrastd, CropToHeartd, locate_heart
 from common.loading import LoadVolumed
@@ -119,6 +120,40 @@ def test_a_crop_inside_the_heart_stays_whole(contrast):
     inside = tuple(slice(int(at / step) - 20, int(at / step) + 20) for at, step in zip(CENTER, SPACING, strict=True))
     region = locate_heart(volume[inside], AFFINE)
     assert region.box == (slice(0, 40),) * 3
+
+
+SIDES = {  # where a scan ends in the middle of the left ventricle, as voxels of RAS
+    "left": np.s_[70:],
+    "front": np.s_[:, :75],
+    "bottom": np.s_[:, :, 52:],
+}
+
+
+@pytest.mark.parametrize("codes", ["RAS", "LPI", "SAR"])
+@pytest.mark.parametrize("side", SIDES)
+def test_the_side_at_which_a_scan_cuts_the_heart_off_is_named(contrast, side, codes):
+    turn = nibabel.orientations.ornt_transform(
+        nibabel.orientations.axcodes2ornt("RAS"), nibabel.orientations.axcodes2ornt(codes)
+    )
+    part = contrast[0][SIDES[side]]
+    affine = AFFINE @ nibabel.orientations.inv_ornt_aff(turn, part.shape)
+    assert locate_heart(nibabel.orientations.apply_orientation(part, turn), affine).cut_at == (side,)
+
+
+def test_a_whole_heart_is_cut_off_nowhere_and_that_of_a_piece_of_aorta_is_unknown(contrast):
+    assert locate_heart(contrast[0], AFFINE).cut_at == ()
+    volume = np.full(SHAPE, -50, np.float32)
+    volume[ellipsoid((160, 130, 150), (18, 18, 40))] = 400
+    assert locate_heart(volume, AFFINE).cut_at is None
+
+
+def test_what_is_found_is_noted_for_the_report(case):
+    cropped = CropToHeartd("image", "image")(case)["image"]
+    notes = notes_of(cropped)
+    assert notes["contrast"]["found"]
+    assert notes["contrast"]["blood_hu"] == pytest.approx(400, abs=5)
+    assert notes["heart"]["cut_at"] == []
+    assert [stop - start for start, stop in notes["heart"]["box"]] == list(cropped.shape[1:])
 
 
 @pytest.fixture

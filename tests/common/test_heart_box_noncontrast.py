@@ -60,7 +60,7 @@ def share(box, shape):
 
 def test_the_box_holds_the_heart_and_the_fat_around_it_and_spares_the_chest(native):
     volume, heart = native
-    box = locate_native_heart(volume, AFFINE)
+    box = locate_native_heart(volume, AFFINE).box
     assert inside(box, heart)
     assert share(box, SHAPE) < 0.35
 
@@ -71,7 +71,7 @@ def test_the_order_and_direction_of_the_axes_do_not_matter(native, codes):
     ras, stored = map(nibabel.orientations.axcodes2ornt, ("RAS", codes))
     turn = nibabel.orientations.ornt_transform(ras, stored)
     turned, heart = (nibabel.orientations.apply_orientation(array, turn) for array in (volume, heart))
-    box = locate_native_heart(turned, AFFINE @ nibabel.orientations.inv_ornt_aff(turn, SHAPE))
+    box = locate_native_heart(turned, AFFINE @ nibabel.orientations.inv_ornt_aff(turn, SHAPE)).box
     assert inside(box, heart)
     assert share(box, turned.shape) < 0.35
 
@@ -88,14 +88,14 @@ def test_calcium_and_leads_leave_the_heart_compact(native):
     volume = volume.copy()
     volume[ellipsoid(LEFT_VENTRICLE, (8, 8, 8))] = 900  # a calcified mitral ring, 2 ml
     volume[ellipsoid(RIGHT_HEART, (4, 4, 12))] = 3000
-    box = locate_native_heart(volume, AFFINE)
+    box = locate_native_heart(volume, AFFINE).box
     assert inside(box, heart)
     assert share(box, SHAPE) < 0.35
 
 
 def test_thick_slices_are_enough(native):
     volume, heart = (array[..., ::2] for array in native)
-    box = locate_native_heart(volume, np.diag([4.0, 4, 10, 1]))
+    box = locate_native_heart(volume, np.diag([4.0, 4, 10, 1])).box
     assert inside(box, heart)
     assert share(box, volume.shape) < 0.4
 
@@ -108,7 +108,7 @@ def test_in_a_small_field_that_shows_liver_the_heart_stays_whole(native, margin_
     low = np.maximum((points.min(axis=0) - margin_mm - np.array([0, 0, below_mm])) / SPACING, 0).astype(int)
     high = ((points.max(axis=0) + margin_mm) / SPACING).astype(int) + 1
     field = tuple(slice(first, last) for first, last in zip(low, high, strict=True))
-    box = locate_native_heart(volume[field], AFFINE)
+    box = locate_native_heart(volume[field], AFFINE).box
     assert box is None or inside(box, heart[field])
 
 
@@ -117,8 +117,8 @@ def test_one_lung_filled_with_fluid_cuts_no_heart(native):
     fluid = volume.copy()
     left_half = fluid[:45]
     left_half[left_half < -700] = 10
-    box = locate_native_heart(fluid, AFFINE)
-    assert box is None or inside(box, heart)
+    region = locate_native_heart(fluid, AFFINE)
+    assert region is None or inside(region.box, heart)
 
 
 @pytest.mark.parametrize("value", [-1000.0, -850.0, -90.0])
@@ -132,7 +132,7 @@ def test_a_belly_has_no_heart(native):
 
 @pytest.mark.parametrize("value", [0.0, 50.0])
 def test_a_volume_inside_the_heart_stays_whole(value):
-    box = locate_native_heart(np.full((30, 30, 30), value, np.float32), np.diag([3.0, 3, 3, 1]))
+    box = locate_native_heart(np.full((30, 30, 30), value, np.float32), np.diag([3.0, 3, 3, 1])).box
     assert box == (slice(0, 30),) * 3
 
 
@@ -150,7 +150,7 @@ def test_a_model_for_native_scans_gets_the_heart_without_a_warning(native, chann
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         cropped = CropToHeartd(["image", "label"], "image", contrast=False)(case(volume, heart, channels))
-    box = locate_native_heart(volume, AFFINE)
+    box = locate_native_heart(volume, AFFINE).box
     assert cropped["image"].shape == (channels, *[side.stop - side.start for side in box])
     assert torch.equal(cropped["image"].as_tensor()[0], torch.from_numpy(volume[box]))
     assert cropped["label"].sum() == heart.sum()
@@ -191,7 +191,7 @@ def test_the_heart_of_a_real_native_scan_is_inside(real_data):
     if not folder.is_dir():
         pytest.skip(f"no real scan without contrast: there is no {folder}")
     image = LoadVolumed("image")({"image": folder})["image"]
-    box = locate_native_heart(image[0].numpy(), image.affine.numpy())
+    box = locate_native_heart(image[0].numpy(), image.affine.numpy()).box
     # seen by eye: the heart with its fat, mm from the first voxel (L P S)
     for side, step, low, high in zip(box, spacing_mm(image.affine), (98, 80, 64), (222, 193, 144), strict=True):
         assert side.start * step < low - 10
@@ -209,7 +209,7 @@ def test_the_coronary_arteries_of_phantoms_are_inside_with_room_to_spare(tmp_pat
         if isinstance(cases, list) and cases
     )
     scan, label = (nibabel.load(tmp_path / entry[key]) for key in ("image", "label"))
-    box = locate_native_heart(np.asarray(scan.dataobj, np.float32), scan.affine)
+    box = locate_native_heart(np.asarray(scan.dataobj, np.float32), scan.affine).box
     points = np.argwhere(np.asarray(label.dataobj) > 0)
     for axis, (side, step) in enumerate(zip(box, spacing_mm(scan.affine), strict=True)):
         assert (points[:, axis].min() - side.start) * step > 10

@@ -13,6 +13,7 @@ from monai.transforms import SaveImaged
 from monai.utils import ImageMetaKey
 
 from .common.centerline.writers import centerline_record
+from .common.diagnostics.notes import note, note_warning
 from .common.files import replacing
 from .common.grids import case_name
 from .inferers import GuidedInferer
@@ -53,6 +54,11 @@ class SaveGuidanced(SaveImaged):
                 "crop_affine": np.round(guidance.affine, 6).tolist(),
                 **centerline_record(guidance.branches),
             }
+            note(
+                data[key], guidance={"source": guidance.source, "quality": guidance.quality, "crops": len(crops.starts)}
+            )
+            if guidance.reason:
+                note_warning(data[key], f"segmented without a centerline: {guidance.reason}")
             with replacing(self.output_dir / f"{case}_guidance.json") as path:
                 path.write_text(json.dumps(record), encoding="ascii")
         return dict(data)

@@ -1,0 +1,1 @@
+"""The report beside a mask: what went in, what came out, and what is doubtful about it."""
