@@ -93,7 +93,7 @@ def test_every_file_that_a_workflow_tests_exists():
     files = {word for words in called for word in words if word.endswith(".py")}
     assert [name for name in files if not (ROOT / name).is_file()] == []
     assert "tests/test_housekeeping.py" in files  # versions, before anything is packed
-    assert ["-q", "-m", "slow"] in called
+    assert any(words[-2:] == ["-m", "slow"] for words in called)
 
 
 def test_the_versions_of_project_citation_and_changelog_agree():

@@ -33,6 +33,8 @@ def bundle_commands():
     for page in PAGES:
         own = [page.parents[1]] if page.parent.name == "docs" else BUNDLES
         for words in commands(page, "-m monai.bundle run"):
+            if own is BUNDLES:  # a zip has JSON where the repository has YAML; the page of a bundle is adjusted
+                words = [re.sub(r"^(configs/\w+)\.json$", r"\1.yaml", word) for word in words]
             bundle = next((path for path in own if all((path / name).exists() for name in configs(words))), own[0])
             yield pytest.param(bundle, words, id=f"{page.parents[1].name}: {' '.join(words)}"[:120])
 
@@ -58,6 +60,30 @@ def test_a_bundle_command_overrides_only_what_its_configs_define(bundle, words):
         assert words[0] in config
 
 
+def options_of(words):
+    """Options of a command, without their dashes, with their values."""
+    return {name.removeprefix("--"): value for name, value in zip(words[::2], words[1::2], strict=True)}
+
+
+def test_downloads_name_a_bundle_its_version_and_options_of_monai():
+    downloads = [options_of(words) for words in commands(ROOT / "README.md", "-m monai.bundle download")]
+    versions = {path.name: json.loads((path / "configs" / "metadata.json").read_text())["version"] for path in BUNDLES}
+    tag = re.search(r'^version = "(.*)"', (ROOT / "pyproject.toml").read_text(), re.MULTILINE).group(1)
+    for options in downloads:
+        assert set(options) <= set(inspect.signature(monai.bundle.download).parameters)
+        version = versions[options["name"]]
+        if "url" in options:
+            assert options["url"].endswith(f"/{options['name']}_v{version}.zip")
+        else:
+            assert (options["version"], options["repo"]) == (version, f"OWNER/REPO/v{tag}")
+    assert {"url" in options for options in downloads} == {True, False}
+
+
+def test_the_packages_for_a_downloaded_bundle_are_those_that_its_page_names():
+    (line,) = [words for words in commands(ROOT / "README.md", "pip install") if "fire" in words]
+    assert all(commands(page, "pip install") == [line] for page in PAGES if page.parent.name == "docs")
+
+
 def verb_commands():
     """Commands of a bundle's page other than ``run``: exports and MONAI's checks."""
     for bundle in BUNDLES:
@@ -68,7 +94,7 @@ def verb_commands():
 
 @pytest.mark.parametrize(("bundle", "verb", "words"), list(verb_commands()))
 def test_an_export_or_check_has_options_of_monai_and_names_what_the_bundle_has(bundle, verb, words):
-    options = {name.removeprefix("--"): value for name, value in zip(words[::2], words[1::2], strict=True)}
+    options = options_of(words)
     assert set(options) <= set(inspect.signature(getattr(monai.bundle, verb)).parameters)
     assert [
         name for name in ("config_file", "meta_file", "ckpt_file") if not (bundle / options.get(name, "")).exists()

@@ -31,7 +31,7 @@ def pack_bundle(bundle: Path, out: str | Path, source: str = RELEASE) -> Path:
         OSError: If ``out`` cannot be written.
     """
     contents = contents_of(bundle, source)
-    check_contents(bundle, contents)
+    check_contents(bundle.name, contents)
     version = version_of(json.loads(contents["configs/metadata.json"]))
     target = Path(out) / release_name(bundle.name, version)
     with replacing(target) as temporary, zipfile.ZipFile(temporary, "w") as archive:

@@ -12,17 +12,20 @@ from .contents import TEXTS, version_of
 from .metadata import metadata_problems
 
 REQUIRED = ("LICENSE", "docs/README.md", "docs/data_license.txt", "configs/inference.json", "configs/train.json")
-# A path that exists on one machine only. "/path/to/..." is a placeholder, and "'/data'" a part of an expression.
+# A path that exists on one machine only. "/path/to/..." is a placeholder, and "+ '/models/model.pt'" a part of a path.
 ABSOLUTE = re.compile(
-    r"(?<![\w.:/@<-])/(?:home|root|Users|tmp|mnt|media|opt|srv|scratch|Volumes)/[^\s'\"`)]+|\b[A-Z]:[\\/]+\w+"
+    r"(?<![\w.:/@<-])/(?:home|root|Users|tmp|mnt|media|opt|srv|scratch|Volumes)/[^\s'\"`)]+"
+    r"|(?<=[\s\"`=(])/(?!path/to\b)\w[\w.-]*/[^\s'\"`)]+"
+    r"|(?<!\+ )'/(?!path/to\b)\w[\w.-]*/[^\s'\"`)]+"
+    r"|\b[A-Z]:[\\/]+\w+"
 )
 
 
-def check_contents(bundle: Path, contents: Mapping[str, bytes]) -> None:
+def check_contents(bundle: str, contents: Mapping[str, bytes]) -> None:
     """Refuse what is not fit for a release.
 
     Args:
-        bundle: folder of the bundle.
+        bundle: name of the bundle.
         contents: files of its zip, by their path below its folder.
 
     Raises:
@@ -34,13 +37,12 @@ def check_contents(bundle: Path, contents: Mapping[str, bytes]) -> None:
     problems += _metadata_problems(contents.get("configs/metadata.json", b""))
     for name, content in contents.items():
         if Path(name).suffix in TEXTS:
-            text = content.decode("utf-8")
-            paths = {*ABSOLUTE.findall(text), *({str(bundle)} if str(bundle) in text else ())}
-            problems += [f"{name} names a path of one machine, {path}" for path in sorted(paths)]
-    if "_v" in bundle.name:
+            paths = sorted(set(ABSOLUTE.findall(content.decode("utf-8"))))
+            problems += [f"{name} names a path of one machine, {path}" for path in paths]
+    if "_v" in bundle:
         problems.append('its name has "_v" in it, where MONAI expects the version to begin')
     if problems:
-        raise ValueError(f"{bundle.name} cannot be packed:\n- " + "\n- ".join(problems))
+        raise ValueError(f"{bundle} cannot be packed:\n- " + "\n- ".join(problems))
 
 
 def _weight_problems(contents: Mapping[str, bytes]) -> list[str]:

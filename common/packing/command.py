@@ -14,7 +14,7 @@ def pack(name: str = "all", out: str = "dist", source: str = RELEASE) -> None:
 
     Writes ``out/<bundle>_v<version>.zip``, ``out/<bundle>_v<version>_<weights>.pt`` for weights that are too large for
     the model zoo's repository, and ``out/model_info.json``, which names every zip with its checksums. The same bundle
-    gives the same bytes.
+    gives the same bytes. Weights that a training here has written over the released ones are packed, and told.
 
     Args:
         name: a bundle of the repository, such as casnet_bundle, or "all".
@@ -32,3 +32,6 @@ def pack(name: str = "all", out: str = "dist", source: str = RELEASE) -> None:
         path = pack_bundle(BUNDLES / bundle, out, source)
         info = write_model_info(path, source)
         print(f"{path}  {path.stat().st_size / 1e6:.1f} MB  sha256 {info['sha256']}")
+        for released in sorted((BUNDLES / bundle / "models").glob("*_released.pt")):
+            trained = released.name.replace("_released", "")
+            print(f"  its models/{trained} is of a training here: the released weights are {released}")

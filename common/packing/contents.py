@@ -15,11 +15,13 @@ from .modules import COMMON, package_of, reached_modules
 
 LARGE = 25_000_000  # bytes; the model zoo keeps larger files beside its repository
 TEXTS = {".json", ".md", ".py", ".txt", ".conf", ".yml"}
-LEFT_OUT = {"__pycache__", "data", "eval"}
 
 
 def contents_of(bundle: Path, source: str) -> dict[str, bytes]:
     """Return the files of the zip of a bundle, by their path below its folder.
+
+    They are the licence, the configs, the documentation, the Python package, and the weights that configs or
+    documentation name: not what trainings, exports and the documented commands leave in the folder.
 
     The stub ``<package>/common`` is replaced by the modules of ``common`` that the bundle reaches, and YAML configs by
     JSON, under whose names the documentation and the configs then speak of each other. Python stays as it is.
@@ -29,7 +31,7 @@ def contents_of(bundle: Path, source: str) -> dict[str, bytes]:
         source: address of the release, for ``large_files.yml``.
     """
     package = package_of(bundle)
-    files = {path.relative_to(bundle).as_posix(): path for path in sorted(bundle.rglob("*")) if _belongs(path, bundle)}
+    files = {path.relative_to(bundle).as_posix(): path for path in _files(bundle, package)}
     configs = {name for name in files if re.fullmatch(r"configs/\w+\.yaml", name)}
     contents = {name: path.read_bytes() for name, path in files.items() if name not in configs}
     contents |= {
@@ -63,13 +65,17 @@ def version_of(metadata: dict[str, Any]) -> str:
     return str(metadata.get("version"))
 
 
-def _belongs(path: Path, bundle: Path) -> bool:
-    parts = path.relative_to(bundle).parts
-    hidden = any(part in LEFT_OUT or part.startswith(".") for part in parts)
-    released = path.stem.endswith("_released")  # kept from before a training
-    other = parts[0] == "models" and (released or path.suffix != ".pt")  # an export, or what was there before
-    stub = len(parts) == 3 and parts[1:] == ("common", "__init__.py")
-    return path.is_file() and not (hidden or other or stub)
+def _files(bundle: Path, package: str) -> list[Path]:
+    """Return the files of a bundle's folder that belong in its zip, with configs as they are there."""
+    folders = [bundle / name for name in ("configs", "docs", package)]
+    inside = [path.relative_to(bundle) for folder in folders for path in sorted(folder.rglob("*")) if path.is_file()]
+    hidden = [path for path in inside if any(part.startswith((".", "__pycache__")) for part in path.parts)]
+    stub = Path(package, "common", "__init__.py")
+    kept = [bundle / path for path in inside if path not in {*hidden, stub}]
+    naming = [path for path in kept if path.parent in folders[:2] and path.suffix in {".yaml", ".json", ".md"}]
+    named = {name for path in naming for name in re.findall(r"\bmodels/\w+\.pt\b", path.read_text("utf-8"))}
+    weights = sorted(bundle / name for name in {"models/model.pt", *named} if not name.endswith("_released.pt"))
+    return [*kept, *filter(Path.is_file, [*weights, bundle / "LICENSE"])]
 
 
 def _large_file(name: str, content: bytes, bundle: Path, source: str) -> dict[str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from functools import cache
 from pathlib import Path
 
 from ..__main__ import COMMANDS
@@ -24,14 +25,14 @@ def reached_modules(bundle: Path) -> list[Path]:
         Sorted paths relative to the folder of ``common``.
     """
     package = package_of(bundle)
-    texts = [path.read_text("utf-8") for path in [*bundle.glob("configs/*"), *bundle.glob("docs/*.md")]]
+    texts = [path.read_text("utf-8") for path in [*bundle.glob("configs/[!.]*"), *bundle.glob("docs/[!.]*.md")]]
     pending = {match for text in texts for match in re.findall(rf"\b{package}\.common\.([\w.]+)", text)}
     for command in {match for text in texts for match in re.findall(rf"-m {package}\.common (\w+)", text)}:
         pending |= {"__main__", COMMANDS[command][0].lstrip(".")}
     stub = bundle / package / "common" / "__init__.py"
     for path in set((bundle / package).rglob("*.py")) - {stub}:
         parts = (package, *path.relative_to(bundle / package).parent.parts)
-        names = _imports(path, parts)
+        names = _imports(path.read_text("utf-8"), parts)
         pending |= {".".join(name[2:]) for name in names if name[:2] == (package, "common")}
     return _closure(pending)
 
@@ -55,8 +56,8 @@ def _closure(pending: set[str]) -> list[Path]:
         for path in _files(pending.pop()):
             if path not in found:
                 found.add(path)
-                parts = ("common", *path.parent.parts)
-                pending |= {".".join(name[1:]) for name in _imports(COMMON / path, parts) if name[0] == "common"}
+                names = _imports((COMMON / path).read_text("utf-8"), ("common", *path.parent.parts))
+                pending |= {".".join(name[1:]) for name in names if name[0] == "common"}
     return sorted(found)
 
 
@@ -74,15 +75,14 @@ def _files(name: str) -> list[Path]:
     return files
 
 
-def _imports(path: Path, parts: tuple[str, ...]) -> set[tuple[str, ...]]:
-    """Return the dotted names that a file imports, wherever in it; relative ones start from the package ``parts``."""
+@cache
+def _imports(source: str, parts: tuple[str, ...]) -> set[tuple[str, ...]]:
+    """Return the dotted names that Python imports, wherever in it; relative ones start from the package ``parts``."""
     names: set[tuple[str, ...]] = set()
-    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+    for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
             names |= {tuple(alias.name.split(".")) for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
-            if node.level and not parts:
-                continue
             base = parts[: len(parts) - node.level + 1] if node.level else ()
             base += tuple(node.module.split(".")) if node.module else ()
             names |= {(*base, alias.name) for alias in node.names}

@@ -5,7 +5,8 @@ import os
 import shutil
 import subprocess
 import sys
-from functools import cached_property
+import zipfile
+from functools import cache, cached_property
 from pathlib import Path
 
 import monai.bundle
@@ -15,6 +16,7 @@ import pytest
 import torch
 from monai.bundle import ConfigParser, ConfigWorkflow
 
+from common.packing.archive import pack_bundle
 from common.phantom.dataset import write_dataset
 
 from ..conftest import BUNDLES, ROOT, XCA
@@ -100,11 +102,11 @@ class BundleCopy:
     def files(self, *names):
         return [str(self.root / "configs" / name) for name in names]
 
-    def workflow(self, *names, **options):
+    def workflow(self, *names, make=ConfigWorkflow, **options):
         """Build a workflow in this process, from whatever folder the tests run in."""
         kind = "train" if names[0] == "train.yaml" else "infer"
         options = {**self.small, "bundle_root": str(self.root), **options}
-        return ConfigWorkflow(self.files(*names), workflow_type=kind, logging_file=False, **options)
+        return make(config_file=self.files(*names), workflow_type=kind, logging_file=False, **options)
 
     def run(self, run_id, *names, **options):
         """Do in this process what ``python -m monai.bundle run`` does."""
@@ -148,6 +150,25 @@ def _same_import_path():
 def copy(request, tmp_path):
     """A copy of each bundle."""
     return BundleCopy(request.param, tmp_path)
+
+
+@pytest.fixture(scope="session")
+def archive_of(tmp_path_factory):
+    """Pack a bundle, each once."""
+    return cache(lambda bundle: pack_bundle(bundle, tmp_path_factory.mktemp("dist")))
+
+
+@pytest.fixture(scope="session")
+def unpacked(tmp_path_factory, archive_of):
+    """Unpack the zip of a bundle, each once; what is there must not be written to."""
+
+    @cache
+    def unpack(bundle):
+        folder = tmp_path_factory.mktemp("unpacked")
+        zipfile.ZipFile(archive_of(bundle)).extractall(folder)
+        return folder / bundle.name
+
+    return unpack
 
 
 def for_bundles(bundles, fixture="copy"):

@@ -4,9 +4,8 @@ import json
 import os
 import subprocess
 import sys
-import zipfile
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
@@ -18,8 +17,6 @@ import torch
 from monai.bundle import ConfigParser
 from monai.data import load_net_with_metadata
 from monai.networks import trt_compiler
-
-from common.packing.archive import pack_bundle
 
 from ..conftest import BUNDLES, XCA
 from .conftest import SHORT, BundleCopy, write_list
@@ -91,25 +88,6 @@ class Place:
         )
 
 
-@pytest.fixture(scope="session")
-def archive_of(tmp_path_factory):
-    """Pack a bundle, each once."""
-    return cache(lambda bundle: pack_bundle(bundle, tmp_path_factory.mktemp("dist")))
-
-
-@pytest.fixture(scope="session")
-def unpacked(tmp_path_factory, archive_of):
-    """Unpack the zip of a bundle, each once; what is there must not be written to."""
-
-    @cache
-    def unpack(bundle):
-        folder = tmp_path_factory.mktemp("unpacked")
-        zipfile.ZipFile(archive_of(bundle)).extractall(folder)
-        return folder / bundle.name
-
-    return unpack
-
-
 @pytest.fixture
 def _fresh_import(request):
     """Forget a bundle's package before a test, so that it is imported from where the test says, and after it."""
@@ -170,6 +148,7 @@ def test_torchscript_computes_what_the_network_does_in_any_shape(network, place,
         exported(torch.rand(network.wrong_shape))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("network", [item for item in NETWORKS if item.script_error], ids=str)
 def test_a_network_that_torchscript_cannot_compile_is_refused_without_tracing(network, place, tmp_path):
     with pytest.raises(RuntimeError, match=network.script_error):
@@ -262,8 +241,8 @@ def test_a_packed_bundle_trains_evaluates_and_segments(bundle, packed_copy, tmp_
     options = {"dataset_dir": str(data), "overlap": 0.0}
     for names in (["train.yaml"], ["evaluate.yaml"], ["inference.yaml"]):
         own = {"image": cases[0]["image"]} if names == ["inference.yaml"] else {}
-        workflow = packed_copy.workflow(*names, **options, **(SHORT if names == ["train.yaml"] else {}), **own)
-        workflow.initialize()
+        own |= SHORT if names == ["train.yaml"] else {}
+        workflow = packed_copy.workflow(*names, make=monai.bundle.create_workflow, **options, **own)
         assert workflow.check_properties() == []
     packed_copy.run("training", "train.yaml", **options, **SHORT)
     packed_copy.run("evaluating", "evaluate.yaml", **options)

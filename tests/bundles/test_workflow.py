@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import monai.bundle
 import pytest
 import torch
 from ignite.engine import Events
@@ -84,8 +85,7 @@ def test_an_empty_run_id_trains_once(copy, toy_set, monkeypatch):
 )
 def test_monai_finds_every_property_where_it_looks_for_it(copy, toy_set, names, options):
     folder = toy_set / "images" if names == ["inference.yaml"] else toy_set
-    workflow = copy.workflow(*names, dataset_dir=str(folder), **options)
-    workflow.initialize()
+    workflow = copy.workflow(*names, make=monai.bundle.create_workflow, dataset_dir=str(folder), **options)
     assert workflow.check_properties() == []
 
 

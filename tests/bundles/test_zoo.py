@@ -3,7 +3,9 @@
 import ast
 import json
 import re
+import shlex
 import sys
+from functools import cache
 
 import jsonschema
 import pytest
@@ -12,7 +14,7 @@ from packaging.requirements import Requirement
 
 from common.packing.modules import COMMON, package_of, reached_modules
 
-from ..conftest import ROOT
+from ..conftest import BUNDLES, ROOT
 
 NAMED_APART = {"monai": "monai_version", "torch": "pytorch_version", "numpy": "numpy_version"}
 DISTRIBUTIONS = {"PIL": "pillow", "ignite": "pytorch-ignite", "skimage": "scikit-image"}  # else of the same name
@@ -21,6 +23,16 @@ DESCRIBED = [
     *("name", "changelog", "data_source", "data_type", "intended_use", "references"),
     *("image_classes", "label_classes", "pred_classes", "eval_metrics"),
 ]
+
+
+@pytest.fixture(params=[pytest.param(False, id="in place"), pytest.param(True, id="packed", marks=pytest.mark.slow)])
+def packed(request):
+    return request.param
+
+
+@pytest.fixture(params=BUNDLES, ids=lambda path: path.name)
+def bundle(request, packed, unpacked):
+    return unpacked(request.param) if packed else request.param
 
 
 def read_metadata(bundle):
@@ -36,10 +48,11 @@ def python_files(bundle):
     return sorted({*package.rglob("*.py")} - {stub}) + [COMMON / path for path in reached_modules(bundle)]
 
 
-def imports(path):
+@cache
+def imports(text):
     """Packages outside the standard library that a file imports, also inside functions and when they are there."""
     names = set()
-    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+    for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.level == 0:
@@ -123,7 +136,7 @@ def test_networks_are_described_as_monai_label_reads_them(bundle):
 
 
 def test_the_packages_are_those_that_the_python_of_the_bundle_imports(bundle):
-    imported = set().union(*(imports(path) for path in python_files(bundle)))
+    imported = set().union(*(imports(path.read_text("utf-8")) for path in python_files(bundle)))
     imported -= {package_of(bundle), "common", *NAMED_APART}
     text = json.dumps(configs(bundle))
     through_monai = {package for component, package in THROUGH_MONAI.items() if component in text}
@@ -131,9 +144,20 @@ def test_the_packages_are_those_that_the_python_of_the_bundle_imports(bundle):
     assert set(read_metadata(bundle)["required_packages_version"]) == needed
 
 
+def ranges():
+    """Versions of each package that the project admits."""
+    listed = re.findall(r'^    "([\w-]+[<>].*?)",', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
+    return {line.name: line.specifier for line in map(Requirement, listed)}
+
+
 def test_the_versions_lie_in_the_ranges_of_the_project(bundle):
     metadata = read_metadata(bundle)
     stated = metadata["required_packages_version"] | {name: metadata[key] for name, key in NAMED_APART.items()}
-    listed = re.findall(r'^    "([\w-]+[<>].*?)",', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
-    ranges = {line.name: line.specifier for line in map(Requirement, listed)}
-    assert {name: pin for name, pin in stated.items() if pin not in ranges[name]} == {}
+    assert {name: pin for name, pin in stated.items() if pin not in ranges()[name]} == {}
+
+
+def test_the_page_says_how_to_install_what_the_bundle_needs(bundle):
+    (line,) = re.findall(r"^pip install (.*)", (bundle / "docs" / "README.md").read_text("utf-8"), re.MULTILINE)
+    named = {package.name: package.specifier for package in map(Requirement, shlex.split(line))}
+    assert set(named) == {"monai", "torch", *read_metadata(bundle)["required_packages_version"]}  # numpy comes along
+    assert {name: named[name] for name in ("monai", "torch")} == {name: ranges()[name] for name in ("monai", "torch")}
