@@ -83,11 +83,14 @@ def _segment(image: Path, named: Path | None, out: Path, series: int | str | Non
 
     found = find_image(image, series, temporary)
     reasons = [found.said] if found.said else []
+    print(*reasons, sep="\n", end="\n" * len(reasons), flush=True)  # also where the image is refused next
     if named is None:
         recognition = recognise(found.path, found.header)
-        reasons += [*recognition.reasons, recognition.choice]
+        said = [*recognition.reasons, recognition.choice]
+        print(*said, sep="\n")
+        reasons += said
         named = _bundle_folder(recognition.bundle)
-    print(*reasons, f"{named.name} runs now.", sep="\n", flush=True)
+    print(f"{named.name} runs now.", flush=True)
     before = _times(out)
     options = run_inference(named, found.path, out)
     if "film" not in options:  # of X-ray images the bundles themselves write something to look at

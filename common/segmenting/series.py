@@ -215,7 +215,7 @@ def _dicom_images(files: Iterable[Path]) -> list[Series]:
     groups: dict[tuple[str, ...], list[tuple[Path, Dataset]]] = defaultdict(list)
     for file in files:
         header = read_header(file)
-        axes = np.round(np.asarray(header.get("ImageOrientationPatient") or [], float), 2).tolist()
+        axes = (np.round(np.asarray(header.get("ImageOrientationPatient") or [], float), 2) + 0.0).tolist()  # no -0.0
         several = int(header.get("NumberOfFrames") or 1) > 1
         single = header.get("SOPInstanceUID") if several or not header.get("Rows") else ""
         keys = (header.get("SeriesInstanceUID"), header.get("Rows"), header.get("Columns"), axes, single)

@@ -104,6 +104,13 @@ def test_slabs_with_trigger_times_of_their_own_are_one_scan(tmp_path):
     assert [len(image.files) for image in images_in(tmp_path)] == [12]
 
 
+def test_slices_whose_axes_differ_by_rounding_are_one_scan(tmp_path):
+    for index in range(10):
+        axes = [1, (-1) ** index * 1e-5, 0, 0, 1, 0]
+        write_slice(tmp_path / f"{index}.dcm", blank(1)[0], index, ImageOrientationPatient=axes)
+    assert [len(image.files) for image in images_in(tmp_path)] == [10]
+
+
 def test_x_ray_runs_in_files_of_their_own_are_chosen_by_number(tmp_path, links):
     for name in ("1.dcm", "2.dcm"):
         write_xa(tmp_path / name, np.zeros((5, 6, 8)), PositionerPrimaryAngle=30, PositionerSecondaryAngle=-5)
