@@ -104,6 +104,18 @@ def test_slabs_with_trigger_times_of_their_own_are_one_scan(tmp_path):
     assert [len(image.files) for image in images_in(tmp_path)] == [12]
 
 
+def test_a_tag_that_does_not_tell_all_phases_apart_is_not_used(tmp_path):
+    for turn in range(2):
+        for index in range(12):
+            tags = {"InstanceNumber": 12 * turn + index, "TriggerTime": 300 + index // 4}
+            write_slice(tmp_path / f"{turn}_{index}.dcm", blank(1)[0], index, **tags)
+    images = images_in(tmp_path)
+    assert [(image.phase, len(image.files)) for image in images] == [
+        ("repetition 1 of 2", 12),
+        ("repetition 2 of 2", 12),
+    ]
+
+
 def test_slices_whose_axes_differ_by_rounding_are_one_scan(tmp_path):
     for index in range(10):
         axes = [1, (-1) ** index * 1e-5, 0, 0, 1, 0]
