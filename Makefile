@@ -1,5 +1,5 @@
 # make demo | test | test-monailabel | check | bench. Each sets up .venv on its first call.
-# make demo IMAGE=/path/scan.nii.gz segments your own scan; BUNDLE=centerline_unet_bundle takes another method.
+# make demo IMAGE=/path/scan.nii.gz segments your own image; BUNDLE=casnet_bundle takes that method, not the one that fits.
 PYTHON ?= python3
 # MONAI's warnings to developers are left out; ours to users are shown
 RUN := $(CURDIR)/.venv/bin/python -W ignore::FutureWarning -W ignore::DeprecationWarning
@@ -12,8 +12,7 @@ XCA := $(filter casrnet_bundle svsnet_bundle,$(BUNDLE))# X-ray angiograms, else 
 .PHONY: demo test test-monailabel check bench
 ifdef IMAGE
 demo: .venv/ready
-	cd bundles/$(BUNDLE) && $(RUN) -m monai.bundle run --config_file configs/inference.yaml --image "$(abspath $(IMAGE))" --output_dir $(CURDIR)/demo/masks
-	$(if $(XCA),mv demo/masks/*_film.gif demo,$(RUN) -m common preview "$(IMAGE)" demo/masks demo)
+	$(RUN) -m common segment "$(IMAGE)" --out demo $(if $(filter file,$(origin BUNDLE)),,--bundle $(BUNDLE))
 else ifneq ($(XCA),)
 demo: .venv/ready
 	$(RUN) -m common phantom demo/data --modality xca --cases $(CASES) --seed $(SEED) --validation 0 --test 1 --workers 2

@@ -12,6 +12,7 @@ from typing import Any
 import fire
 
 COMMANDS = {  # imported when called, because torch takes seconds to import
+    "segment": (".segmenting.command", "segment"),
     "phantom": (".phantom.dataset", "write_dataset"),
     "datalist": (".datalist", "datalist"),
     "evaluate": (".evaluation", "evaluate"),

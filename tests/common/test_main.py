@@ -31,7 +31,7 @@ def bundle(tmp_path):
     return tmp_path
 
 
-@pytest.mark.parametrize("arguments", [[], ["segment"]], ids=["none", "unknown"])
+@pytest.mark.parametrize("arguments", [[], ["nothing"]], ids=["none", "unknown"])
 def test_an_unknown_command_lists_the_known_ones(arguments):
     result = call(COMMON.parent, "common", *arguments)
     assert result.returncode == 1
