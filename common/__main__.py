@@ -7,6 +7,7 @@ from collections.abc import Callable
 from functools import wraps
 from importlib import import_module
 from importlib.util import find_spec
+from inspect import signature
 from typing import Any
 
 import fire
@@ -36,7 +37,20 @@ def main() -> None:
         sys.exit(f"usage: {PROGRAM} COMMAND, where COMMAND is one of: {', '.join(present)}{more}")
     module, function = COMMANDS[name]
     command = getattr(import_module(module, __package__), function)
+    _refuse_unknown_options(command, name, sys.argv[2:])
     fire.Fire(_with_plain_errors(command, name), sys.argv[2:], name=f"{PROGRAM} {name}")
+
+
+def _refuse_unknown_options(command: Callable[..., Any], name: str, words: list[str]) -> None:
+    """End with a message if an option is not one of the command's: fire would first do the work, then complain."""
+    parameters = signature(command).parameters.values()
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
+        return
+    given = {word[2:].split("=")[0].replace("-", "_") for word in words if word.startswith("--") and word != "--"}
+    known = [parameter.name for parameter in parameters]
+    if unknown := sorted(given - {"help", *known}):
+        options = ", ".join(f"--{option}" for option in known)
+        sys.exit(f"{PROGRAM} {name}: there is no option --{unknown[0]}; it has {options}")
 
 
 def _is_present(command: str) -> bool:

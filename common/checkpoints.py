@@ -36,6 +36,7 @@ class TrainingCheckpoints:
         training_only: modules that are trained beside the network but not part of it, such as the heads of a
             contrastive term, by name; kept in the state to resume from, and as ``<best>_<name>.pt`` beside the best
             weights, for fine-tuning.
+        judge_start: validate the weights that a training starts from too: they stay the best until others are better.
 
     Raises:
         OSError: If a folder cannot be written; better now than after the first epoch.
@@ -50,6 +51,7 @@ class TrainingCheckpoints:
         last: str,
         rank: int = 0,
         training_only: Mapping[str, nn.Module] | None = None,
+        judge_start: bool = False,
     ) -> None:
         self.optimizer = optimizer
         self.lr_scheduler = lr_scheduler
@@ -57,6 +59,7 @@ class TrainingCheckpoints:
         self.last = Path(last)
         self.rank = rank
         self.modules = {NETWORK: network, **(training_only or {})}
+        self.judge_start = judge_start
         self.best_score = float("-inf")
         if rank == 0:
             for path in (self.best, self.last):
@@ -72,6 +75,8 @@ class TrainingCheckpoints:
         if self.rank == 0:
             validator.add_event_handler(Events.COMPLETED, self.save_best)
             trainer.add_event_handler(Events.EPOCH_COMPLETED, self.save_last)
+        if self.judge_start:
+            trainer.add_event_handler(Events.STARTED, self.validate_start, validator)
         trainer.add_event_handler(Events.COMPLETED, self.validate_last, validator)
 
     def share_buffers(self, _: Evaluator) -> None:
@@ -82,6 +87,12 @@ class TrainingCheckpoints:
         if torch.distributed.is_available() and torch.distributed.is_initialized():
             for buffer in self.modules[NETWORK].buffers():
                 torch.distributed.broadcast(buffer, src=0)
+
+    def validate_start(self, trainer: Trainer, validator: Evaluator) -> None:
+        """Validate the weights that ``trainer`` begins with, unless it is resumed; every process takes part."""
+        if trainer.state.epoch == 0:
+            validator.run()
+            validator.state.epoch = 0  # the first epoch is still to be validated
 
     def validate_last(self, trainer: Trainer, validator: Evaluator) -> None:
         """Validate the weights at the end of ``trainer`` if their epoch was not; every process takes part.

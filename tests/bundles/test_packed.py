@@ -83,7 +83,7 @@ class Unpacked:
         for number, case in enumerate(lists["training"]):
             case["fold"] = number % 2
         path.write_text(json.dumps(lists))
-        real = self.root / "xca_cimat80"
+        real = self.root / "real_data"
         for kind, source in (("images", "frames"), ("masks", "frame_labels")):
             (real / kind).mkdir(parents=True)
             for number, folder in enumerate(sorted((self.root / "data" / source).iterdir())):
@@ -99,7 +99,7 @@ class Unpacked:
 
     def quick(self, words):
         """Put small values, and files that are there, into a command."""
-        words = [self.there(word) for word in words]
+        words = [self.there(word, listed="datalist" in words) for word in words]
         if "phantom" in words:
             return replaced(words, PHANTOM["xca" if self.xca else "ct"])
         if "--config_file" not in words or "run" not in words:
@@ -111,11 +111,12 @@ class Unpacked:
             options = {"training_options": {**TINY[self.root.name], **SHORT}, "evaluation_options": {"image_size": 64}}
         return replaced(words, options)
 
-    def there(self, word):
+    def there(self, word, listed):
         """Name a file or folder of this test for one that the documentation takes as an example."""
+        if word.endswith("folds.json"):
+            return str(self.root / "real_data" / "folds.json")
         if word.startswith("/path/to/"):
-            name = word.removeprefix("/path/to/")
-            return str(self.root / (name if name.startswith("xca_cimat80") else "data/images"))
+            return str(self.root / ("real_data" if listed else "data/images"))
         return "models/model.pt" if word.endswith("last_network.pt") else word
 
     def config(self, words):

@@ -20,7 +20,16 @@ class Run:
     """A training with shuffled, randomly scaled data, as the bundles' configs build it."""
 
     def __init__(
-        self, folder, epochs, validation_scores=(), total_iters=4, rank=0, heads=None, iterations=None, workers=0
+        self,
+        folder,
+        epochs,
+        validation_scores=(),
+        total_iters=4,
+        rank=0,
+        heads=None,
+        iterations=None,
+        workers=0,
+        judge_start=False,
     ):
         torch.manual_seed(0)
         self.network = nn.Linear(1, 1)
@@ -55,6 +64,7 @@ class Run:
             str(folder / "last.pt"),
             rank,
             {} if heads is None else {"heads": heads},
+            judge_start,
         )
         self.checkpoints.attach(self.trainer, self.validator)
 
@@ -233,3 +243,28 @@ def test_an_epoch_that_was_validated_is_not_validated_again(tmp_path):
     run.trainer.add_event_handler(Events.EPOCH_COMPLETED(every=2), lambda: run.validator.run(run.trainer.state.epoch))
     run.trainer.run()
     assert ended == [2]
+
+
+def test_weights_to_start_from_stay_the_best_until_others_are_better(tmp_path):
+    run = Run(tmp_path, epochs=2, validation_scores=[0.5, 0.4], judge_start=True)
+    start = {name: tensor.clone() for name, tensor in run.network.state_dict().items()}
+    run.trainer.run()
+    written = torch.load(tmp_path / "models" / "model.pt", weights_only=True)
+    assert all(torch.equal(written[name], start[name]) for name in start)
+    assert not torch.equal(run.network.weight, start["weight"])
+    assert run.checkpoints.best_score == 0.5
+
+
+def test_a_training_of_one_epoch_is_validated_also_where_its_start_was(tmp_path):
+    run = Run(tmp_path, epochs=1, validation_scores=[0.5, 0.6], judge_start=True)
+    run.trainer.run()
+    written = torch.load(tmp_path / "models" / "model.pt", weights_only=True)
+    assert torch.equal(written["weight"], run.network.weight)
+
+
+def test_a_resumed_training_does_not_judge_its_start_again(tmp_path):
+    Run(tmp_path, epochs=1, validation_scores=[0.5, 0.4], judge_start=True).trainer.run()
+    again = Run(tmp_path, epochs=2, validation_scores=[0.9], judge_start=True)
+    again.checkpoints.resume()
+    again.trainer.run()
+    assert again.checkpoints.best_score == 0.9  # of the second epoch, the first that is validated

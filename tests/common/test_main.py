@@ -68,3 +68,10 @@ def test_a_missing_package_is_told_in_one_line(monkeypatch, tmp_path):
     monkeypatch.setattr(sys, "argv", ["common", "datalist", str(tmp_path), "--out", str(tmp_path / "dataset.json")])
     with pytest.raises(SystemExit, match=r"^python -m common datalist: error: .*pip install openpyxl"):
         command_line.main()
+
+
+def test_a_misspelt_option_is_told_before_anything_is_done(monkeypatch, tmp_path):
+    monkeypatch.setattr(sys, "argv", ["common", "phantom", str(tmp_path / "out"), "--cases", "1", "--sed", "3"])
+    with pytest.raises(SystemExit, match=r"^python -m common phantom: there is no option --sed; it has --out.*--seed"):
+        command_line.main()
+    assert not (tmp_path / "out").exists()
