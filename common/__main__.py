@@ -48,7 +48,7 @@ def _refuse_unknown_options(command: Callable[..., Any], name: str, words: list[
         return
     given = {word[2:].split("=")[0].replace("-", "_") for word in words if word.startswith("--") and word != "--"}
     known = [parameter.name for parameter in parameters]
-    if unknown := sorted(given - {"help", *known}):
+    if unknown := sorted(given - {"help", *known, *(f"no{option}" for option in known)}):  # --nofilm is --film False
         options = ", ".join(f"--{option}" for option in known)
         sys.exit(f"{PROGRAM} {name}: there is no option --{unknown[0]}; it has {options}")
 

@@ -59,7 +59,7 @@ def test_a_volume_full_of_vessel_is_not_believed(stage1):
 
 
 def test_missing_weights_of_the_first_stage_are_named_with_their_cure(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"stage 1.*gone\.pt.*coarse\.yaml.*--centerline none"):
+    with pytest.raises(FileNotFoundError, match=r"stage 1.*gone\.pt.*the config coarse.*--centerline none"):
         StageOne(CenterlineUNet(in_channels=1, widths=(2, 2)), tmp_path / "gone.pt", (16, 16, 16))
 
 
