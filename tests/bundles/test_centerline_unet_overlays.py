@@ -127,6 +127,7 @@ def test_an_unknown_strategy_is_refused(unet, toy_set):
     workflow = unet.workflow("train.yaml", dataset_dir=str(toy_set), strategy="tiles", **SHORT)
     with pytest.raises(RuntimeError) as error:
         workflow.initialize()
+        workflow.run()
     assert "strategy must be one of crop, grid, got 'tiles'" in str(error.getrepr(style="short"))
 
 
@@ -149,6 +150,7 @@ def test_a_training_without_the_first_stage_says_what_to_do(unet, toy_set):
     workflow = unet.workflow("train.yaml", dataset_dir=str(toy_set), **SHORT)
     with pytest.raises(RuntimeError) as error:
         workflow.initialize()
+        workflow.run()
     assert "no weights of stage 1" in str(error.getrepr(style="short"))
 
 
