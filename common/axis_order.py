@@ -10,7 +10,7 @@ from torch import Tensor, nn
 OPPOSITE = dict(zip("RLAPSI", "LRPAIS", strict=True))
 
 
-def with_axcodes(network: nn.Module, axcodes: str, given: str = "RAS") -> nn.Module:
+def with_axcodes(network: nn.Module, axcodes: str) -> nn.Module:
     """Let a network see every image with its axes in another order and direction, and turn its output back.
 
     Weights of a network whose volumes were arrays (z, y, x) then run in a pipeline of (x, y, z): kernels stay as they
@@ -20,15 +20,14 @@ def with_axcodes(network: nn.Module, axcodes: str, given: str = "RAS") -> nn.Mod
         network: maps ``(B, C, *spatial)`` to ``(B, C', *spatial)``; changed in place.
         axcodes: directions to which the axes of its volumes point, a letter of each pair RL, AP and SI; ``SPL`` is what
             most array libraries make of a scan in the usual position. Two letters for images without the third axis.
-        given: directions of what it will be called with.
 
     Returns:
         The network.
 
     Raises:
-        ValueError: If the codes are no directions, or not of the same axes as ``given``.
+        ValueError: If the codes are no directions, or not of the axes of RAS.
     """
-    given = given[:2] if len(axcodes) == 2 else given
+    given = "RA" if len(axcodes) == 2 else "RAS"
     axes = [_axis(code, given) for code in axcodes]
     if sorted(axes) != list(range(len(given))):
         raise ValueError(f"axcodes must name each axis of {given!r} once, such as SPL for RAS, got {axcodes!r}")

@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from .files import check_writable, write_json_file
 from .layouts.binary import binarized
-from .layouts.case import PUBLISHED, Case
-from .layouts.case import Collection as Found
+from .layouts.case import PUBLISHED, Case, Collection
 from .layouts.nnunet_export import export_nnunet
 from .layouts.table import AUTO, LAYOUTS, MODALITIES, choose_layout, describe_layouts, modality_of
 from .lint.findings import CaseReport, Finding
@@ -116,7 +115,7 @@ class Plan(NamedTuple):
     groups: dict[str, str]
     origin: str
 
-    def only(self, names: Collection[str]) -> Plan:
+    def only(self, names: set[str]) -> Plan:
         """Return the plan for some of its cases."""
         return self._replace(sections={name: part for name, part in self.sections.items() if name in names})
 
@@ -148,7 +147,7 @@ def _check_options(
 
 
 def _plan(
-    found: Found,
+    found: Collection,
     folds: str | int | None,
     validation: float | None,
     test: float | None,
@@ -176,7 +175,7 @@ def _plan(
     return Plan(sections, {}, known, "; ".join(parts))
 
 
-def _published(found: Found, split: str | None) -> tuple[str, dict[str, str]]:
+def _published(found: Collection, split: str | None) -> tuple[str, dict[str, str]]:
     """Return name and sections of the publishers' split that is asked for, the first by default."""
     if split is None:
         return next(iter(found.splits.items()), ("", {}))
@@ -211,7 +210,7 @@ def _binarized(cases: Sequence[Case], reports: Sequence[CaseReport], folder: Pat
     return found
 
 
-def _about_folder(found: Found, plan: Plan) -> list[Finding]:
+def _about_folder(found: Collection, plan: Plan) -> list[Finding]:
     """Return what the layout says."""
     findings = [Finding("note", "data set", note) for note in found.notes]
     if found.unmatched:

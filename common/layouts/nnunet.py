@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,12 @@ def collect_nnunet(root: Path, _masks: Path) -> Collection:
     """
     found = Collection([])
     parts = {part: _cases(root, part, found) for part in ("Tr", "Ts")}
+    trained = {case.name for case in parts["Tr"]}
+    if twice := [case.name for case in parts["Ts"] if case.name in trained]:
+        found.notes.append(
+            f"the same name in imagesTr and imagesTs: {', '.join(twice[:10])}; in the test it is Ts_NAME"
+        )
+        parts["Ts"] = [replace(c, name=f"Ts_{c.name}") if c.name in trained else c for c in parts["Ts"]]
     found.cases = [case for cases in parts.values() for case in cases]
     test = {case.name: "test" for case in parts["Ts"]}
     whole = root.resolve()

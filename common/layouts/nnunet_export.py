@@ -47,6 +47,7 @@ def export_nnunet(
     ending = _ending(cases)
     classes = _classes(values)
     folder = parent / "nnUNet_raw" / f"{DATASET}_{re.sub('[^A-Za-z0-9]+', '', name) or 'Coronary'}"
+    _remove_links(folder)
     for case in cases:
         part = "Ts" if sections[case.name] == "test" else "Tr"
         if case.label is not None:
@@ -60,8 +61,8 @@ def export_nnunet(
         "file_ending": ending,
     }
     write_json_file(folder / "dataset.json", content)
-    splits = _splits(training, sections, folds)
-    if splits:
+    (folder / SPLITS).unlink(missing_ok=True)
+    if splits := _splits(training, sections, folds):
         with replacing(folder / SPLITS) as temporary:
             temporary.write_text(json.dumps(splits, indent=1), encoding="ascii")
     return folder
@@ -109,11 +110,15 @@ def _splits(training: Sequence[str], sections: Mapping[str, str], folds: Mapping
     ]
 
 
+def _remove_links(folder: Path) -> None:
+    """Remove what an earlier export left: a case that is for the test now would stay with the training."""
+    for link in folder.glob("*T[rs]/*"):
+        if link.is_symlink():
+            link.unlink()
+
+
 def _link(link: Path, target: Path) -> None:
-    """Make a link, instead of one that an earlier export left."""
     check_writable(link.parent)
-    if link.is_symlink():
-        link.unlink()
     try:
         link.symlink_to(os.path.abspath(target))  # noqa: PTH100  # resolve() would follow a link of the user's
     except OSError as error:

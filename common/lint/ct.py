@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from ..centerline.readers import read_centerline
 from ..components import label_components
+from ..diagnostics.volumes import MAX_COMPONENTS, VOLUME_ML, contrast_phase
 from ..grids import Grid, describe_difference, spacing_mm
 from ..heart_box import CONTRAST_HU, locate_heart
 from ..layouts.case import Case
@@ -21,9 +22,7 @@ from .findings import CaseReport
 from .thumbnails import WINDOW_HU, draw_ct
 from .volumes import Volume, read_volume
 
-LUMEN_ML = (0.5, 30.0)  # plausible volume of both trees: the original ImageCAS labels, drawn thick, have about 6
 WHOLE_HEART_MM = 90.0  # a shorter field shows a part of the heart, and so of the vessels
-MAX_PIECES = 20  # two trees, and a few pieces behind calcium and motion
 DARKEST_LUMEN_HU = {True: 100.0, False: -20.0}  # median, with contrast and without: muscle, and half way to fat
 VALUES_LISTED = 20
 
@@ -121,7 +120,7 @@ def _check_image(image: Volume, case: Case, mask: NDArray[np.bool_] | None, repo
     region = locate_heart(image.voxels, image.grid.affine)
     lumen_hu = float(np.median(_inside(image.voxels, mask))) if mask is not None and mask.any() else None
     contrast = region is not None or (lumen_hu is not None and lumen_hu > CONTRAST_HU)
-    report.measures["contrast"] = contrast
+    report.measures["contrast"] = contrast_phase(region.blood_hu if region else lumen_hu, contrast)
     if region is not None:
         report.measures["blood_hu"] = round(region.blood_hu, 1)
     if lumen_hu is not None and mask is not None:
@@ -179,14 +178,14 @@ def _check_mask(mask: NDArray[np.bool_], image: Volume, report: CaseReport) -> N
     sizes = np.sort(np.bincount(numbered[numbered > 0])[1:])[::-1]
     report.measures |= {"pieces": pieces, "largest_two": round(float(sizes[:2].sum() / sizes.sum()), 4)}
     whole = bool((np.array(mask.shape) * spacing >= WHOLE_HEART_MM).all())
-    if volume_ml > LUMEN_ML[1] or (whole and volume_ml < LUMEN_ML[0]):
+    if volume_ml > VOLUME_ML[1] or (whole and volume_ml < VOLUME_ML[0]):
         report.add(
             "warning",
             "label volume",
-            f"the label has {volume_ml:.3g} ml; the lumen of both trees has {LUMEN_ML[0]:g} to {LUMEN_ML[1]:g}",
+            f"the label has {volume_ml:.3g} ml; the lumen of both trees has {VOLUME_ML[0]:.1f} to {VOLUME_ML[1]:.0f}",
             "look at the picture: is the label of coronary arteries, complete, and not inverted?",
         )
-    if pieces > MAX_PIECES:
+    if pieces > MAX_COMPONENTS:
         report.add(
             "warning",
             "label pieces",

@@ -135,7 +135,7 @@ def _split_patients(sections: Mapping[str, str], groups: Mapping[str, str]) -> l
 
 def _contrast(reports: Sequence[CaseReport]) -> list[Finding]:
     """Say which cases have contrast, or none, unlike nearly all others."""
-    known = {report.name: bool(report.measures["contrast"]) for report in reports if "contrast" in report.measures}
+    known = {report.name: report.measures["contrast"] != "none" for report in reports if "contrast" in report.measures}
     for rare, word, cure in (
         (False, "no contrast", "the CCTA bundles find nothing without; syncas_bundle is made for such scans"),
         (True, "contrast", "syncas_bundle expects scans without"),

@@ -10,13 +10,12 @@ from ..angiograms.lists import common_size
 from ..angiograms.masks import vessel_masks
 from ..angiograms.reading import DAMAGED, read_angiogram
 from ..components import label_components
+from ..diagnostics.angiograms import MAX_COMPONENTS, MAX_SHARE
 from ..layouts.case import Case
 from .findings import CaseReport
 from .thumbnails import draw_angiogram
 from .volumes import hash_of
 
-MAX_SHARE = 0.4  # of the picture; more is no vessel tree, but an inverted mask
-MAX_PIECES = 30  # in one frame
 RIM = 5  # pixels around the vessels that are compared with them
 MIN_GREYS = 3.0  # between the vessels and their rim
 
@@ -87,7 +86,7 @@ def _check_masks(masks: NDArray[np.bool_], frames: NDArray[np.float32], report: 
     report.measures["pieces"] = pieces
     if share > MAX_SHARE:
         report.add("warning", "label share", f"{share:.0%} of the picture are vessel", "is the mask inverted?")
-    if pieces > MAX_PIECES:
+    if pieces > MAX_COMPONENTS:
         report.add("note", "label pieces", f"the label is in {pieces} pieces", "remove specks, if they are")
     rim = ndimage.binary_dilation(mask, iterations=RIM) & ~mask
     if rim.any() and np.isfinite(frame).all():

@@ -19,7 +19,8 @@ class Segmentation:
     Attributes:
         bundle: folder of the bundle that made the mask.
         reasons: what was chosen and why, in sentences.
-        files: what was written: masks first, then pictures and films. Frames in a folder are one entry, their folder.
+        files: what was written: masks first, then pictures and films, the report last. Frames in a folder are one
+            entry, their folder.
     """
 
     bundle: Path
@@ -77,6 +78,7 @@ def _bundle_folder(name: str) -> Path:
 
 def _segment(image: Path, named: Path | None, out: Path, series: int | str | None, temporary: Path) -> Segmentation:
     """Choose what is left to choose, run the bundle, and collect what it wrote."""
+    from ..preview import preview
     from .recognise import recognise
     from .running import run_inference
     from .series import find_image
@@ -94,24 +96,10 @@ def _segment(image: Path, named: Path | None, out: Path, series: int | str | Non
     before = _times(out)
     options = run_inference(named, found.path, out)
     if "film" not in options:  # of X-ray images the bundles themselves write something to look at
-        _draw(found.path, out)
-    written = sorted(path for path, time in _times(out).items() if before.get(path) != time)
-    return Segmentation(named, tuple(reasons), tuple(sorted(written, key=lambda path: "_seg" not in path.name)))
-
-
-def _draw(image: Path, out: Path) -> None:
-    """Write a picture of a CT and its mask, and say if the mask is empty."""
-    import nibabel
-    import numpy as np
-
-    from ..datasets import list_images
-    from ..preview import preview
-
-    case = list_images(image)[0]["case"]
-    mask = nibabel.load(out / f"{case}_seg.nii.gz")
-    if not np.asanyarray(mask.dataobj).any():  # type: ignore[attr-defined]
-        print("The mask is EMPTY: no vessel was found, or the bundle refused the scan (see the warnings above).")
-    preview(str(image), str(out), str(out))
+        preview(str(found.path), str(out), str(out))
+    written = [path for path, time in _times(out).items() if before.get(path) != time]
+    written.sort(key=lambda path: ("_seg" not in path.name, path.suffix == ".json", path))
+    return Segmentation(named, tuple(reasons), tuple(written))
 
 
 def _times(folder: Path) -> dict[Path, int]:

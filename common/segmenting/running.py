@@ -84,15 +84,20 @@ def _fits(config: Path, changes: Mapping[str, Any]) -> bool:
             workflow.initialize()
             workflow.run()
             workflow.finalize()
-    except (RuntimeError, ValueError, OSError) as error:
+    except (RuntimeError, ValueError, OSError, MemoryError) as error:
         causes = list(_causes(error))
-        if any(isinstance(cause, torch.OutOfMemoryError) for cause in causes):
+        if any(_is_out_of_memory(cause) for cause in causes):
             return False
         told = [cause for cause in causes if isinstance(cause, (ValueError, OSError))]
         if told:  # MONAI wraps what a transform raises
             raise told[-1] from None
         raise
     return True
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    """Say whether memory ran out: of the GPU, of NumPy, or of torch on the CPU, which has no class for it."""
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "DefaultCPUAllocator" in str(error)
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:

@@ -32,11 +32,11 @@ def test_a_contrast_ct_gets_a_mask_on_its_grid_and_a_picture(tmp_path):
     image, truth = (next((tmp_path / folder).iterdir()) for folder in ("images", "labels"))
     result = segment(image, out=tmp_path / "out")
     assert result.bundle.name == "centerline_unet_bundle"
-    mask, picture = result.files[:2]
+    mask, picture, report = result.files
     assert describe_difference(read_grid(image), read_grid(mask)) is None
     found, label = (np.asanyarray(nibabel.load(path).dataobj) > 0 for path in (mask, truth))
     assert 2 * (found & label).sum() > 0.4 * (found.sum() + label.sum())  # a Dice of 0.4, where chance has 0.01
-    assert picture.suffix == ".png"
+    assert (picture.suffix, report.suffix) == (".png", ".json")
 
 
 @pytest.fixture
@@ -48,9 +48,9 @@ def still(tmp_path):
 def test_an_x_ray_still_gets_a_mask_of_its_size_and_a_film(still, tmp_path):
     said = command(still, "--out", tmp_path / "out")
     assert "X-ray still" in said
-    assert said.splitlines()[-3:] == [
+    assert said.splitlines()[-4:] == [
         "Results:",
-        *(f"  {tmp_path / 'out' / still.stem}_{end}" for end in ("seg.png", "film.gif")),
+        *(f"  {tmp_path / 'out' / still.stem}{end}" for end in ("_seg.png", "_film.gif", ".json")),
     ]
     mask = np.asarray(Image.open(tmp_path / "out" / f"{still.stem}_seg.png"))
     assert mask.shape == (128, 128)

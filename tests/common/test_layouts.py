@@ -176,6 +176,18 @@ def test_nnunet_has_a_split_for_each_fold_and_its_own_test(tmp_path):
     assert found.unmatched == ["imagesTs/heart_8_0000.nii.gz"]
 
 
+def test_a_name_in_both_parts_of_nnunet_stays_two_cases(tmp_path):
+    miniatures.nnunet(tmp_path)
+    for folder in ("images", "labels"):
+        source = min((tmp_path / f"{folder}Tr").iterdir())
+        (tmp_path / f"{folder}Ts" / source.name).write_bytes(source.read_bytes())
+    found = collect("nnunet", tmp_path)
+    assert len(set(names(found))) == len(found.cases)
+    twice = source.name.removesuffix(".nii.gz")
+    assert found.splits["fold 0"][twice] in ("training", "validation")
+    assert found.splits["fold 0"][f"Ts_{twice}"] == "test"
+
+
 def test_a_second_channel_of_nnunet_is_told(tmp_path):
     miniatures.nnunet(tmp_path)
     write(tmp_path / "imagesTr" / "heart_0_0001.nii.gz", hounsfield())

@@ -42,7 +42,7 @@ def test_a_sound_case_has_its_figures_and_no_finding(case):
     assert measures["orientation"] == "RAS"
     assert measures["range"] == [-1000, 400]
     assert measures["lumen_hu"] == 400
-    assert measures["contrast"] is True
+    assert measures["contrast"] == "arterial"
     assert measures["label_values"] == [0, 1]
     assert measures["label_ml"] == pytest.approx(2 * 2 * 8 * 0.5 * 0.5 * 0.6 / 1000, abs=1e-3)
     assert measures["pieces"] == 1

@@ -50,10 +50,12 @@ def test_a_patient_in_two_sections_is_an_error():
 
 
 def test_a_scan_without_contrast_among_many_with_it_is_named():
-    cases = [report(str(n), contrast=n != 3) for n in range(10)]
+    cases = [report(str(n), contrast="none" if n == 3 else "arterial") for n in range(10)]
     assert compared(cases)["contrast"].cases == ("3",)
-    assert compared([report(str(n), contrast=False) for n in range(3)])["contrast"].severity == "note"
-    assert "2 of 4" in compared([report(str(n), contrast=n < 2) for n in range(4)])["contrast"].text
+    assert compared([report(str(n), contrast="none") for n in range(3)])["contrast"].severity == "note"
+    assert (
+        "2 of 4" in compared([report(str(n), contrast="weak" if n < 2 else "none") for n in range(4)])["contrast"].text
+    )
 
 
 def test_unusual_label_volumes_are_named():
@@ -62,13 +64,13 @@ def test_unusual_label_volumes_are_named():
 
 
 def test_the_summary_counts_and_ranges():
-    cases = [report("a", label_ml=1.0, shape=[2, 2, 2], contrast=True), report("b", label_ml=4.0, shape=[2, 2, 2])]
+    cases = [report("a", label_ml=1.0, shape=[2, 2, 2], contrast="weak"), report("b", label_ml=4.0, shape=[2, 2, 2])]
     cases[1].usable = False
     found = summarize(cases, {"a": "training"})
     assert found["sections"] == {"training": 1}
     assert found["left_out"] == ["b"]
     assert found["shape"] == {"2 x 2 x 2": 2}
-    assert found["contrast"] == {"yes": 1}
+    assert found["contrast"] == {"weak": 1}
     assert found["label_ml"] == [1.0, 2.5, 4.0]
 
 

@@ -55,7 +55,14 @@ def listed(path):
 
 def test_a_second_export_replaces_the_links(tmp_path):
     miniatures.pairs(tmp_path / "set")
-    assert export(tmp_path) == export(tmp_path)
+    folder = export(tmp_path, folds=3)
+    (folder / "imagesTr" / "own.txt").touch()
+    assert export(tmp_path, test=0.5) == folder
+    names = {part: {path.name for path in (folder / f"images{part}").iterdir()} for part in ("Tr", "Ts")}
+    assert "own.txt" in names["Tr"]
+    assert names["Ts"]
+    assert not names["Tr"] & names["Ts"]  # nothing stays where it was for training
+    assert not (folder / "splits_final.json").exists()  # of the folds
 
 
 def test_branches_are_classes_by_name(tmp_path):

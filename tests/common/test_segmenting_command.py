@@ -30,6 +30,7 @@ def ran(monkeypatch):
 
     def run(bundle, image, out):
         calls.append((bundle, image))
+        (out / f"{image.name}.json").touch()
         (out / f"{image.name}_film.gif").touch()
         (out / f"{image.name}_seg").mkdir()
         return {"film": "gif"}
@@ -45,8 +46,8 @@ def test_it_says_what_it_chose_and_why_and_lists_what_is_new(image, ran, tmp_pat
     result = command.segment(image, out=out)
     assert ran == [(ROOT / "bundles" / "svsnet_bundle", image)]
     assert result.bundle.name == "svsnet_bundle"
-    assert result.files == (out / "7_seg", out / "7_film.gif")
-    assert str(result) == f"Results:\n  {out / '7_seg'}\n  {out / '7_film.gif'}"
+    assert result.files == (out / "7_seg", out / "7_film.gif", out / "7.json")
+    assert str(result) == f"Results:\n  {out / '7_seg'}\n  {out / '7_film.gif'}\n  {out / '7.json'}"
     assert capsys.readouterr().out.splitlines() == [*result.reasons, "svsnet_bundle runs now."]
     assert "2 numbered pictures" in result.reasons[0]
     assert "X-ray sequence" in result.reasons[-1]

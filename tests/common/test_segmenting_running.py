@@ -80,9 +80,18 @@ def test_out_of_memory_leads_to_smaller_batches_and_then_to_the_cpu_and_each_ste
     ]
 
 
-def test_out_of_memory_within_a_transform_counts_too(bundle, attempts):
+@pytest.mark.parametrize(
+    "cause",
+    [
+        memory_error(),
+        MemoryError("Unable to allocate 1 GiB"),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory"),
+    ],
+    ids=["GPU", "NumPy", "torch on the CPU"],
+)
+def test_out_of_memory_within_a_transform_counts_too(bundle, attempts, cause):
     wrapped = RuntimeError("applying transform Invertd")
-    wrapped.__cause__ = memory_error()
+    wrapped.__cause__ = cause
     attempts.errors = [wrapped]
     run(bundle)
     assert len(attempts) == 2
