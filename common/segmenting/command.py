@@ -19,7 +19,7 @@ class Segmentation:
     Attributes:
         bundle: folder of the bundle that made the mask.
         reasons: what was chosen and why, in sentences.
-        files: what was written: masks first, then pictures and films, the report last. Frames in a folder are one
+        files: what was written: masks first, then pictures and films, reports last. Frames in a folder are one
             entry, their folder.
     """
 
