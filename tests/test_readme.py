@@ -13,6 +13,7 @@ import yaml
 from monai.bundle import ConfigParser
 
 from common.__main__ import COMMANDS
+from common.layouts.table import LAYOUTS
 
 from .conftest import BUNDLES, ROOT
 
@@ -165,7 +166,19 @@ def test_every_make_target_of_the_readme_exists():
     assert {"demo", "test", "check", "bench"} <= targets
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.parents[1].name)
+@pytest.mark.parametrize("page", [*PAGES, *(ROOT / "docs").glob("*.md")], ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_to_files_of_the_repository_lead_somewhere(page):
-    links = re.findall(r"\]\((?!http)([^)#]+)", page.read_text("utf-8"))
-    assert [link for link in links if not (page.parent / link).exists()] == []
+    links = re.findall(r"\]\((?!http)([^)#]*)(?:#([^)]+))?\)", page.read_text("utf-8"))
+    assert [link for link, _ in links if not (page.parent / link).exists()] == []
+    assert [part for link, part in links if part and part not in anchors(page.parent / link if link else page)] == []
+
+
+def anchors(page):
+    """What GitHub calls the headings of a page."""
+    headings = re.findall(r"^#+ (.*)", page.read_text("utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_the_table_of_data_sets_has_every_layout():
+    table = (ROOT / "docs" / "data_sets.md").read_text("utf-8").split("\n## ")[0]
+    assert re.findall(r"^\| `([\w-]+)` ", table, re.MULTILINE) == list(LAYOUTS)

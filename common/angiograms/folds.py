@@ -42,7 +42,7 @@ def make_folds(
     """
     units = _units(names, strata, groups)
     if k < 2:
-        raise ValueError(f"k must be at least 2 folds, got {k}")
+        raise ValueError(f"folds must be at least 2, got {k}")
     if len(units) < k:
         raise ValueError(f"{k} folds need at least {k} {'cases' if groups is None else 'groups'}, got {len(units)}")
     order = sorted(shuffled(units, seed), key=lambda unit: (unit[0], -len(unit[1])))  # stable: shuffled among equals

@@ -103,7 +103,9 @@ def _bundle(name: str) -> Path:
     for root in (Path(name), Path("bundles") / name):
         if any((root / "configs" / f"inference.{suffix}").is_file() for suffix in ("yaml", "json")):
             return root.resolve()
-    raise FileNotFoundError(f"no bundle at {name}: name a folder whose configs have one of inference, with --bundle")
+    raise FileNotFoundError(
+        f"no bundle at {name}: give with --bundle a folder that holds configs/inference.yaml, or its name in bundles/"
+    )
 
 
 def _config(root: Path, overrides: Mapping[str, Any]) -> tuple[str, ConfigParser]:

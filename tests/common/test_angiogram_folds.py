@@ -62,7 +62,7 @@ def test_cases_are_drawn_in_whole_groups_and_never_all():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((["a", "b"], 1, 0), "k must be at least 2 folds, got 1"),
+        ((["a", "b"], 1, 0), "folds must be at least 2, got 1"),
         ((["a", "b"], 3, 0), "3 folds need at least 3 cases, got 2"),
         ((["a", "b", "c"], 2, 0, None, ["p", "p", "p"]), "2 folds need at least 2 groups, got 1"),
         ((["a", "a", "b"], 2, 0), "the name 'a' comes 2 times"),
