@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from .datasets import SECTIONS
 from .files import check_writable, write_json_file
 from .layouts.binary import binarized
 from .layouts.case import PUBLISHED, Case, Collection
@@ -18,7 +19,7 @@ from .lint.findings import CaseReport, Finding
 from .lint.pool import inspect_cases
 from .lint.report import Report, write_report
 from .lint.whole import compare_cases, summarize
-from .splits import SECTIONS, check_named, fold_of_each, sections_of, some
+from .splits import check_named, fold_of_each, sections_of, some
 
 EXPORTS = ("nnunet",)
 LISTED = 5  # names that are printed of many

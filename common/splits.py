@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from .angiograms.folds import draw_cases, make_folds, read_folds
 from .layouts.case import PUBLISHED
 
-SECTIONS = ("training", "validation", "test")
 Fold = dict[str, int | str]  # "fold" and perhaps "group" of a case
 
 

@@ -123,11 +123,15 @@ def test_a_case_needs_no_more_than_image_and_label(training, toy_set, overlays):
     assert set(batch_of(part)) == set(part("validate::dataset")[0]) == {"image", "label"}
 
 
+def train(workflow):
+    workflow.initialize()
+    workflow.run()
+
+
 def test_an_unknown_strategy_is_refused(unet, toy_set):
     workflow = unet.workflow("train.yaml", dataset_dir=str(toy_set), strategy="tiles", **SHORT)
     with pytest.raises(RuntimeError) as error:
-        workflow.initialize()
-        workflow.run()
+        train(workflow)
     assert "strategy must be one of crop, grid, got 'tiles'" in str(error.getrepr(style="short"))
 
 
@@ -149,8 +153,7 @@ def test_a_training_without_the_first_stage_says_what_to_do(unet, toy_set):
     (unet.root / "models" / "model_coarse.pt").unlink()
     workflow = unet.workflow("train.yaml", dataset_dir=str(toy_set), **SHORT)
     with pytest.raises(RuntimeError) as error:
-        workflow.initialize()
-        workflow.run()
+        train(workflow)
     assert "no weights of stage 1" in str(error.getrepr(style="short"))
 
 
