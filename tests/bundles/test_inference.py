@@ -193,7 +193,7 @@ def test_each_switch_writes_one_more_output_of_the_same_mask(copy, piece):
     mask = nibabel.load(copy.eval / "series_seg.nii.gz")
     names = {path.name for path in copy.eval.glob("series*")} - {"series_guidance.json"}
     assert names == {
-        *("series_seg.nii.gz", "series.seg.nrrd", "series_seg.dcm", "series_preview.png"),
+        *("series_seg.nii.gz", "series.json", "series.seg.nrrd", "series_seg.dcm", "series_preview.png"),
         *("series_surface.stl", "series_surface.vtp"),
     }
     voxels = np.asanyarray(mask.dataobj)

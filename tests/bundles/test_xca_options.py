@@ -104,7 +104,7 @@ def test_a_film_has_the_frames_of_the_sequence(segmenters, bundle):
         assert pictures.n_frames == FRAMES
 
 
-@pytest.mark.parametrize("bundle", XCA, ids=lambda path: path.name)
+@pytest.mark.parametrize("bundle", [pytest.param(CASRNET, marks=pytest.mark.slow), SVSNET], ids=lambda path: path.name)
 def test_a_dicom_segmentation_holds_the_mask_of_each_frame(segmenters, bundle, tmp_path):
     segment = segmenters[bundle]
     write_xa(tmp_path / "run.dcm", sequence(), 66.7, 0.3)
