@@ -59,7 +59,8 @@ def datalist(
         groups: JSON file {"case": "patient", ...}: cases of one patient stay together.
         seed: of the random choice of folds, validation and test.
         modality: ct or xca (X-ray angiograms), where the format does not tell.
-        binary: for a CT's label of other values than 0 and 1, write (label > 0) to masks/ beside OUT, and list that.
+        binary: for a label of other values than 0 and 1 (of a CT or a still), write (label > 0) to masks/ beside OUT,
+            and list that.
         export: nnunet, to write nnUNet_raw/Dataset500_<name> beside OUT too, of links to the files.
         workers: processes that check cases; each needs 1.1 GB where volumes are 512 x 512 x 275.
 
@@ -83,7 +84,7 @@ def datalist(
     cases = inspect_cases(found.cases, kind, workers)
     plan = plan.only({case.name for case in cases if case.usable})
     if binary:
-        found.cases = _binarized(found.cases, cases, target.parent / "masks")
+        found.cases = _binarized(found.cases, cases, target.parent / "masks", kind)
     facts = {"folder": str(root), "layout": f"{name}, by {why}", "modality": kind, "split": plan.origin}
     findings = [*_about_folder(found, plan), *compare_cases(cases, plan.places(), plan.groups)]
     report = Report(Path(root).resolve().name, facts, cases, plan.sections, findings)
@@ -198,14 +199,15 @@ def _read_groups(names: Sequence[str], path: str) -> dict[str, str]:
     return {name: str(known[name]) for name in names}
 
 
-def _binarized(cases: Sequence[Case], reports: Sequence[CaseReport], folder: Path) -> list[Case]:
+def _binarized(cases: Sequence[Case], reports: Sequence[CaseReport], folder: Path, modality: str) -> list[Case]:
     """Write the masks of labels with other values than 0 and 1, and note it in their reports."""
     found = list(cases)
     for index, report in enumerate(reports):
-        values = [finding for finding in report.findings if finding.check == "label values"]
-        if values and report.usable:
-            found[index] = binarized(cases[index], folder)
-            report.findings = [finding for finding in report.findings if finding not in values]
+        values = report.measures.get("label_values", [])
+        is_sequence = modality == "xca" and len(report.measures["shape"]) > 2  # pictures hold stills
+        if report.usable and not is_sequence and not set(values) <= {0, 1}:
+            found[index] = binarized(cases[index], folder, modality)
+            report.findings = [finding for finding in report.findings if finding.check != "label values"]
             report.add("note", "label values", f"the list names a mask of (label > 0), {found[index].label}")
             report.measures["label_values"] = [0, 1]
     return found

@@ -87,7 +87,7 @@ def _classes(values: Mapping[str, Sequence[float]]) -> list[int]:
     if any(value != int(value) or value < 0 for value in found) or highest > len(BRANCH_LABELS):
         raise ValueError(
             f"nnU-Net needs labels 0, 1, 2, ... without gaps, these hold {', '.join(f'{value:g}' for value in found)}; "
-            "write masks of (label > 0) first"
+            "--binary True writes masks of (label > 0), and links those"
         )
     return list(range(1, highest + 1))
 

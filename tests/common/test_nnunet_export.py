@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from common.datalist import datalist
 from common.layouts.table import LAYOUTS, choose_layout
@@ -69,6 +70,18 @@ def test_branches_are_classes_by_name(tmp_path):
     miniatures.imagecas_x(tmp_path / "set")
     labels = json.loads((export(tmp_path) / "dataset.json").read_text())["labels"]
     assert labels == {"background": 0, "LM": 1, "LAD": 2, "LCx": 3, "D1": 4}  # 5 is that of the excluded scan
+
+
+def test_grey_masks_of_stills_become_classes_where_asked_for(tmp_path):
+    vessel = np.zeros((40, 60), np.uint8)
+    vessel[18:22, 5:55] = 255
+    for folder, pixels in (("images", np.where(vessel, 60, 150).astype(np.uint8)), ("masks", vessel)):
+        (tmp_path / "set" / folder).mkdir(parents=True)
+        Image.fromarray(pixels).save(tmp_path / "set" / folder / "a.png")
+    with pytest.raises(ValueError, match="these hold 255; --binary True writes"):
+        export(tmp_path)
+    label = export(tmp_path, binary=True) / "labelsTr" / "a.png"
+    np.testing.assert_array_equal(np.asarray(Image.open(label)), vessel // 255)
 
 
 @pytest.mark.parametrize("kind", ["values", "formats"])
