@@ -107,6 +107,8 @@ class Unpacked:
         config = self.config(words)
         options = {**TINY[self.root.name], **SHORT, "epochs": 1 + ("--resume" in words), "device": "cpu"}
         options = {name: value for name, value in options.items() if name in config}
+        if "planar" in " ".join(words):
+            options["patch_size"] = [32, 32, 1]
         if "cross_validate" in words:
             options = {"training_options": {**TINY[self.root.name], **SHORT}, "evaluation_options": {"image_size": 64}}
         return replaced(words, options)
