@@ -104,7 +104,7 @@ def _bundle(name: str) -> Path:
         if any((root / "configs" / f"inference.{suffix}").is_file() for suffix in ("yaml", "json")):
             return root.resolve()
     raise FileNotFoundError(
-        f"no bundle at {name}: give with --bundle a folder that holds configs/inference.yaml, or its name in bundles/"
+        f"no bundle at {name}: give with --bundle a folder that holds configs/inference, or its name in bundles/"
     )
 
 

@@ -31,7 +31,7 @@ def inference_config(bundle: Path) -> Path:
             if missing := {"image", "output_dir", "device", "amp"} - set(_read(path)):
                 raise ValueError(f"{path} has no option {', '.join(sorted(missing))}: it is no bundle of this project")
             return path
-    raise FileNotFoundError(f"{bundle} is no bundle: it has neither configs/inference.yaml nor configs/inference.json")
+    raise FileNotFoundError(f"{bundle} is no bundle: it has no configs/inference, neither as YAML nor as JSON")
 
 
 def run_inference(bundle: Path, image: Path, out: Path, cuda: bool | None = None) -> dict[str, Any]:

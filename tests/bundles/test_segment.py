@@ -22,7 +22,9 @@ pytestmark = pytest.mark.slow
 
 def command(*arguments):
     words = [sys.executable, "-m", "common", "segment", *map(str, arguments)]
-    result = subprocess.run(words, capture_output=True, text=True, cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    result = subprocess.run(
+        words, capture_output=True, encoding="utf-8", cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"}
+    )
     assert result.returncode == 0, result.stderr
     return result.stdout
 

@@ -54,7 +54,13 @@ NETWORKS = [
         weights="model_coarse.pt",
     ),
     network("syncas", (1, 1, 32, 32, 32), (2, 1, 48, 32, 64), (1, 1, 16, 32, 32)),
-    network("casrnet", (1, 3, 64, 64), (2, 3, 96, 64), (1, 3, 80, 64), script_error="Unknown type name 'Module'"),
+    network(
+        "casrnet",
+        (1, 3, 64, 64),
+        (2, 3, 96, 64),
+        (1, 3, 80, 64),
+        script_error="Unknown type name 'Module'|get_submodule",
+    ),
     network("svsnet", (1, 1, 4, 64, 64), (2, 1, 4, 128, 64), (1, 1, 4, 96, 64)),
 ]
 

@@ -148,7 +148,7 @@ def test_torchrun_shares_the_cases_and_a_killed_run_goes_on(tmp_path):
     process.wait()
     first = min(shared.glob("cases/*.json"))
     before = first.stat().st_mtime_ns
-    again = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    again = subprocess.run(command, cwd=ROOT, capture_output=True, encoding="utf-8", check=False)
     assert again.returncode == 0, again.stderr
     assert first.stat().st_mtime_ns == before
     write_dataset(alone, cases=6, **TINY)
