@@ -139,5 +139,5 @@ def test_a_bundle_of_others_is_refused(bundle, content, reason):
 
 
 def test_a_folder_that_is_no_bundle_is_refused(tmp_path):
-    with pytest.raises(FileNotFoundError, match="is no bundle: it has neither"):
+    with pytest.raises(FileNotFoundError, match="is no bundle: it has no configs"):
         running.inference_config(tmp_path)
