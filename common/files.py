@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import tempfile
@@ -44,6 +45,15 @@ def write_json_file(path: Path, content: Mapping[str, Any]) -> Path:
     with replacing(path) as temporary:
         temporary.write_text(json.dumps(content, indent=1), encoding="ascii")
     return path
+
+
+def sha256_of(path: str | Path) -> str:
+    """Return the SHA-256 of a file in hexadecimal digits."""
+    digest = hashlib.sha256()
+    with Path(path).open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def check_writable(folder: str | Path) -> None:

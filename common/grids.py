@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from itertools import product
 from pathlib import Path
 from typing import NamedTuple, cast
@@ -107,13 +108,22 @@ def dicom_series(folder: str | Path) -> dict[str, tuple[str, ...]]:
     return {str(series): tuple(names.GetFileNames(series)) for series in names.GetSeriesUIDs()}
 
 
+def longest_series(series: Mapping[str, Sequence[str]]) -> str:
+    """Return the identifier of the series with the most files: the one of several that is loaded.
+
+    Args:
+        series: files of each, at least one, as :func:`dicom_series` gives them.
+    """
+    return max(series, key=lambda name: len(series[name]))
+
+
 def _read_with_itk(path: Path) -> Grid:
     """Read a grid with ITK, which computes in LPS."""
     if path.is_dir():
         series = dicom_series(path)
         if not series:
             raise ValueError(f"{path} is a folder without a DICOM series")
-        reader = itk.ImageSeriesReader.New(FileNames=max(series.values(), key=len))
+        reader = itk.ImageSeriesReader.New(FileNames=series[longest_series(series)])
         reader.UpdateOutputInformation()
         output = reader.GetOutput()
         shape = tuple(output.GetLargestPossibleRegion().GetSize())

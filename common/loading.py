@@ -16,7 +16,7 @@ from nibabel.filebasedimages import ImageFileError
 from torch import Tensor
 
 from .diagnostics.notes import note_values, warn
-from .grids import NIFTI_SUFFIXES, Grid, describe_difference, dicom_series, spacing_mm
+from .grids import NIFTI_SUFFIXES, Grid, describe_difference, dicom_series, longest_series, spacing_mm
 
 DAMAGED = (OSError, EOFError, RuntimeError, ValueError, zlib.error, ImageFileError)  # what readers raise on such files
 MIN_SPACING_MM, MAX_SPACING_MM = 0.05, 10.0  # beyond them the header is wrong, not the scanner unusual
@@ -173,7 +173,7 @@ def _longest_series(folder: Path) -> tuple[str, str]:
     series = dicom_series(folder)
     if not series:
         raise ValueError("the folder holds no DICOM series")
-    longest = max(series, key=lambda name: len(series[name]))
+    longest = longest_series(series)
     slices = sorted((len(files) for files in series.values()), reverse=True)
     if len(slices) == 1:
         return longest, ""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import sys
 from collections.abc import Mapping
 from importlib import import_module
@@ -14,7 +13,7 @@ from monai.bundle import ConfigParser
 from torch import nn
 
 from ..axis_order import with_axcodes
-from ..files import check_writable, replacing, write_json_file
+from ..files import check_writable, replacing, sha256_of, write_json_file
 from ..weights import halve_weights, keep_released
 from .comparing import compare_with_file, compare_with_module, random_input, write_check
 from .mapping import Mapped, describe, map_tensors, match_norm_eps
@@ -247,7 +246,7 @@ def _origin(conversion: Conversion, file: Path, compared: str | None, half: bool
     """Return where weights come from."""
     return {
         "file": file.name,
-        "sha256": hashlib.sha256(file.read_bytes()).hexdigest(),
+        "sha256": sha256_of(file),
         "source": conversion.name,
         "title": conversion.source.title,
         "entry": conversion.checkpoint.entry if conversion.checkpoint else "",

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+from ..files import sha256_of
 
 
 def describe_model(bundle_root: str | Path, checkpoints: Sequence[str | Path]) -> dict[str, Any]:
@@ -29,12 +30,3 @@ def describe_model(bundle_root: str | Path, checkpoints: Sequence[str | Path]) -
         "version": metadata.get("version"),
         "weights": [{"file": Path(path).name, "sha256": sha256_of(path)} for path in checkpoints],
     }
-
-
-def sha256_of(path: str | Path) -> str:
-    """Return the SHA-256 of a file in hexadecimal digits."""
-    digest = hashlib.sha256()
-    with Path(path).open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pydicom import Dataset
 
 from ..files import replacing
-from ..grids import TOLERANCE, dicom_series, spacing_mm
+from ..grids import TOLERANCE, dicom_series, longest_series, spacing_mm
 from ..loading import file_of
 from ..saving import SaveVolumed
 from .dicom_parts import SUFFIX, Algorithm, equipment, highdicom, read_algorithm, read_header, segment_description
@@ -69,7 +69,8 @@ class SaveDicomSegd(SaveVolumed):
                 stacklevel=2,
             )
             return
-        files = max(dicom_series(folder).values(), key=len)  # as they were loaded
+        series = dicom_series(folder)
+        files = series[longest_series(series)]  # as they were loaded
         slices = [read_header(Path(file), NEEDED) for file in files]
         _check_places(slices, volume, folder)
         for header in slices:

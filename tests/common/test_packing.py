@@ -165,8 +165,11 @@ REFUSED = {
     "version without a change": (with_metadata(version="0.2.0"), "version 0.2.0 is not in the changelog"),
     "schema": (with_metadata(task=None), "metadata.json: task is missing"),
     "home of somebody": (naming("/home/somebody/data"), "small.json names a path of one machine, /home/somebody/data"),
-    "absolute": (naming("/work/set 1"), "small.json names a path of one machine, /work/set"),
-    "in an expression": (naming("\"$load('/work/set')\""), "small.json names a path of one machine, '/work/set"),
+    "absolute": (naming("/projects/set 1"), "small.json names a path of one machine, /projects/set"),
+    "in an expression": (
+        naming("\"$load('/projects/set')\""),
+        "small.json names a path of one machine, '/projects/set",
+    ),
     "Windows": (naming(r"C:\data"), r"names a path of one machine, C:"),
 }
 
