@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 from monai.config import KeysCollection
-from monai.data import ITKReader, MetaTensor, NibabelReader
+from monai.data import ITKReader, MetaTensor
 from monai.transforms import LoadImage, MapTransform
 from monai.utils import ImageMetaKey
 from nibabel.filebasedimages import ImageFileError
@@ -17,6 +17,7 @@ from torch import Tensor
 
 from .diagnostics.notes import note_values, warn
 from .grids import NIFTI_SUFFIXES, Grid, describe_difference, dicom_series, longest_series, spacing_mm
+from .nifti import load_nifti
 
 DAMAGED = (OSError, EOFError, RuntimeError, ValueError, zlib.error, ImageFileError)  # what readers raise on such files
 MIN_SPACING_MM, MAX_SPACING_MM = 0.05, 10.0  # beyond them the header is wrong, not the scanner unusual
@@ -27,10 +28,10 @@ HU_SPAN = 255  # air to contrast spans more than 1000 HU; an 8-bit or normalized
 class LoadVolumed(MapTransform):
     """Load volumes channel first, ``(1, X, Y, Z)``, with their affine.
 
-    MONAI's ``LoadImage`` with the reader chosen by format: nibabel for NIfTI, because ITK 5.4 returns a truncated
-    file as if it were whole, and ITK for the rest. ``LoadImaged`` alone tries several readers, names the file in
-    a page of tracebacks, and takes the first of several DICOM series. Of several series we take the longest. It is no
-    ``LoadImaged`` because MONAI Label would make one return the metadata apart.
+    MONAI's ``LoadImage`` with the reader chosen by format: nibabel for NIfTI (:func:`~.nifti.load_nifti`), because ITK
+    5.4 returns a truncated file as if it were whole, and ITK for the rest. ``LoadImaged`` alone tries several readers,
+    names the file in a page of tracebacks, and takes the first of several DICOM series. Of several series we take the
+    longest. It is no ``LoadImaged`` because MONAI Label would make one return the metadata apart.
 
     Args:
         keys: items to load; each a path to a file, or to the folder of one DICOM series.
@@ -55,7 +56,10 @@ class LoadVolumed(MapTransform):
                 raise FileNotFoundError(f"{key!r}: there is no file {path}")
             try:
                 series, remark = _longest_series(path) if path.is_dir() else ("", "")
-                loaded[key] = self.load(path, _reader(path, series))
+                if path.name.lower().endswith(NIFTI_SUFFIXES) and not series:
+                    loaded[key] = load_nifti(path, self.load)
+                else:
+                    loaded[key] = self.load(path, ITKReader(series_name=series) if series else ITKReader())
             except DAMAGED as error:
                 reason = " ".join(str(error).split())
                 raise ValueError(
@@ -159,13 +163,6 @@ def grid_of(volume: Tensor) -> Grid:
     axes = volume.ndim - 1
     affine = volume.affine.numpy(force=True) if isinstance(volume, MetaTensor) else np.eye(axes + 1)
     return Grid(tuple(volume.shape[1:]), np.asarray(affine, dtype=np.float64))
-
-
-def _reader(path: Path, series: str) -> NibabelReader | ITKReader:
-    """Choose the reader for a file, or for a series of a folder."""
-    if series:
-        return ITKReader(series_name=series)
-    return NibabelReader() if path.name.lower().endswith(NIFTI_SUFFIXES) else ITKReader()
 
 
 def _longest_series(folder: Path) -> tuple[str, str]:

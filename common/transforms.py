@@ -17,6 +17,7 @@ from torch import Tensor
 from .components import foreground_box, keep_largest_components, remove_small_components
 from .dilation import dilate_mm
 from .grids import spacing_mm
+from .resampling import SeparableResample
 from .skeleton import skeletonize
 
 
@@ -63,11 +64,19 @@ class Skeletonized(MapTransform):
 
 
 class ResampleToSpacingd(Spacingd):
-    """Resample volumes to a spacing: MONAI's ``Spacingd``, kept from items that are not its own.
+    """Resample volumes to a spacing: MONAI's ``Spacingd``, axis by axis, and kept from items that are not its own.
 
-    ``Spacingd`` takes every item whose name begins with that of a NIfTI volume for its metadata, and fails where MONAI
-    Label keeps the text ``image_path`` beside ``image``. Arguments are those of ``Spacingd``.
+    See :class:`~.resampling.SeparableResample`. ``Spacingd`` takes every item whose name begins with that of a NIfTI
+    volume for its metadata, and fails where MONAI Label keeps the text ``image_path`` beside ``image``. Arguments are
+    those of ``Spacingd``.
     """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        whole = self.spacing_transform.sp_resample
+        self.spacing_transform.sp_resample = SeparableResample(
+            whole.mode, whole.padding_mode, whole.align_corners, whole.dtype, lazy=whole.lazy
+        )
 
     def __call__(self, data: Mapping[Hashable, Tensor], lazy: bool | None = None) -> dict[Hashable, Tensor]:
         """Return ``data`` with the items of ``keys`` resampled."""

@@ -23,10 +23,12 @@ from torch import Tensor
 
 from .common.components import foreground_box
 from .common.grids import spacing_mm
+from .common.resampling import resample_axis
 
 TOLERANCE = 1e-3  # relative; a spacing this close to the target is not resampled: 0.2 voxels over a whole slab of 224
 HALF = 0.5 - 1e-4  # a label that covers half a voxel takes it; the rest forgives rounding
 MODES = ("image", "label")
+SAMPLED = {"linear": "bilinear", "nearest": "nearest"}  # MONAI's words for what needs two old voxels at most
 SLICE_PROFILES = ("box", "nearest")
 LABEL_MODES = ("majority", "max")
 
@@ -152,7 +154,7 @@ def axis_weights(old: int, new: int, kind: str) -> Tensor:
     Args:
         old: voxels of the axis.
         new: voxels wanted.
-        kind: "cubic" (B-spline through the voxels), "linear", "nearest", or "box" (mean over the new voxel).
+        kind: "cubic" (B-spline through the voxels), "linear", or "box" (mean over the new voxel).
 
     Returns:
         Float32 matrix ``(new, old)``; each row sums to 1. Beyond the ends the last voxel goes on.
@@ -165,8 +167,7 @@ def axis_weights(old: int, new: int, kind: str) -> Tensor:
         rows = np.diff(np.clip(edges, 0, 1), axis=0) / scale
     else:
         centers = (np.arange(new) + 0.5) * scale - 0.5
-        centers = np.clip(np.floor(centers + 0.5) if kind == "nearest" else centers, 0, old - 1)
-        rows = np.maximum(1 - np.abs(centers[:, None] - np.arange(old)), 0)
+        rows = np.maximum(1 - np.abs(np.clip(centers, 0, old - 1)[:, None] - np.arange(old)), 0)
     return torch.from_numpy(rows.astype(np.float32))
 
 
@@ -176,9 +177,8 @@ def _apply(volume: Tensor, kinds: Sequence[str], shape: Sequence[int]) -> Tensor
         old, new = volume.shape[axis + 1], shape[axis]
         if new == old:
             continue
-        if kinds[axis] == "nearest":
-            index = axis_weights(old, new, "nearest").argmax(dim=1).to(volume.device)
-            volume = volume.index_select(axis + 1, index)
+        if kinds[axis] in SAMPLED:
+            volume = resample_axis(volume, axis + 1, (np.arange(new) + 0.5) * (old / new) - 0.5, SAMPLED[kinds[axis]])
         else:
             volume = _multiply(axis_weights(old, new, kinds[axis]).to(volume.device), volume, axis + 1)
     return volume.contiguous()
