@@ -10,6 +10,8 @@ import torch
 from monai.inferers import SlidingWindowInferer
 from torch import Tensor
 
+from .engines import Engine
+
 BLENDS = {"gaussian": "gaussian", "constant": "constant", "union": "constant"}  # ours -> MONAI's weight map
 
 
@@ -28,9 +30,10 @@ class VesselInferer(SlidingWindowInferer):
         mirror_axes: spatial axes for mirror averaging: every window is also seen flipped along each subset of them.
         sw_batch_size: windows to run at once.
         progress: show a progress bar.
+        engine: what runs the network, see :class:`~.engines.Engine`.
 
     Raises:
-        ValueError: If ``blend`` is unknown or ``mirror_axes`` names an axis that ``roi_size`` does not have.
+        ValueError: If ``blend`` or ``engine`` is unknown, or ``mirror_axes`` names an axis that ``roi_size`` has not.
     """
 
     def __init__(
@@ -41,6 +44,7 @@ class VesselInferer(SlidingWindowInferer):
         mirror_axes: Sequence[int] = (),
         sw_batch_size: int = 1,
         progress: bool = False,
+        engine: str = "torch",
     ) -> None:
         if blend not in BLENDS:
             raise ValueError(f"blend must be one of {sorted(BLENDS)}, got {blend!r}")
@@ -50,6 +54,7 @@ class VesselInferer(SlidingWindowInferer):
             roi_size, sw_batch_size, overlap, mode=BLENDS[blend], progress=progress, cache_roi_weight_map=True
         )
         self.blend = blend
+        self.engine = Engine(engine)
         self.flips = [
             tuple(axis + 2 for axis in axes)
             for count in range(len(mirror_axes) + 1)
@@ -60,7 +65,8 @@ class VesselInferer(SlidingWindowInferer):
         self, inputs: Tensor, network: Callable[..., Tensor], *args: object, **kwargs: object
     ) -> Tensor:
         """Return probabilities ``(B, 1, *spatial)`` in [0, 1] for ``inputs``, ``(B, C, *spatial)``."""
-        blended = torch.as_tensor(super().__call__(inputs, partial(self.see, network), *args, **kwargs))
+        see = partial(self.see, self.engine(network))
+        blended = torch.as_tensor(super().__call__(inputs, see, *args, **kwargs))
         return (blended > 0).to(blended.dtype) if self.blend == "union" else blended
 
     def see(self, network: Callable[..., Tensor], window: Tensor) -> Tensor:

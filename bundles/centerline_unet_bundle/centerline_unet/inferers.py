@@ -19,6 +19,7 @@ from tqdm import tqdm
 from .common.centerline.assembly import assemble, cut_window
 from .common.centerline.crops import crop_starts
 from .common.centerline.raster import draw_centerline, line_voxels
+from .common.engines import Engine
 from .common.inferers import BLENDS, VesselInferer
 from .provider import CenterlineProvider, Guidance, unguided
 
@@ -61,6 +62,7 @@ class GuidedInferer(Inferer):
             true one.
         oracle: gives the true centerline, for "oracle_volume".
         progress: show a progress bar.
+        engine: what runs the network, see :class:`~.common.engines.Engine`.
 
     Raises:
         ValueError: If a name is unknown, or "oracle_volume" comes without an oracle.
@@ -78,6 +80,7 @@ class GuidedInferer(Inferer):
         arms: Sequence[str] = ("auto",),
         oracle: CenterlineProvider | None = None,
         progress: bool = False,
+        engine: str = "torch",
     ) -> None:
         if not arms or not set(arms) <= set(ARMS):
             raise ValueError(f"arms must be among {ARMS}, got {list(arms)}")
@@ -97,6 +100,7 @@ class GuidedInferer(Inferer):
         self.uncovered = uncovered
         self.arms = tuple(arms)
         self.progress = progress
+        self.engine = Engine(engine)
         self.last: dict[str, Crops] = {}
 
     def __call__(self, inputs: Tensor, network: Callable[..., Tensor], *_: object, **__: object) -> Tensor:
@@ -119,7 +123,7 @@ class GuidedInferer(Inferer):
         meta = {name: value[0] if _is_list(value) else value for name, value in inputs.meta.items()}
         meta["affine"] = inputs.affine.reshape(-1, 4, 4)[0].numpy(force=True)
         image = inputs.as_tensor()[0]
-        run = network if self.roi_size[-1] > 1 else _planar(network)
+        run = self.engine(network) if self.roi_size[-1] > 1 else _planar(self.engine(network))
         self.last = {}
         probability = torch.stack([self._segment(arm, image, meta, run) for arm in self.arms], dim=1)
         return convert_to_dst_type(probability, inputs)[0]  # with metadata, which Invertd asks for

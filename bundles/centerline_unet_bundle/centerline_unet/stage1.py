@@ -33,6 +33,7 @@ class StageOne:
         overlap: share of a window that the next one covers again.
         threshold: of the probability. The label was widened in training, which already favours finding too much.
         min_volume_mm3: components below this volume are dropped.
+        engine: what runs the network, see :class:`~.common.engines.Engine`.
 
     Raises:
         FileNotFoundError: If there are no weights.
@@ -48,6 +49,7 @@ class StageOne:
         overlap: float = 0.25,
         threshold: float = 0.5,
         min_volume_mm3: float = 12.5,
+        engine: str = "torch",
     ) -> None:
         if any(side % network_def.stride for side in roi_size):
             raise ValueError(
@@ -62,7 +64,7 @@ class StageOne:
             ) from error
         self.network = network_def.to(device).eval()
         self.device = device
-        self.inferer = VesselInferer(roi_size, overlap)
+        self.inferer = VesselInferer(roi_size, overlap, engine=engine)
         self.threshold = threshold
         self.min_volume_mm3 = min_volume_mm3
 

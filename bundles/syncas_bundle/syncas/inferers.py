@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn import functional
 from tqdm import tqdm
 
+from .common.engines import Engine
 from .common.inferers import vessel_logit
 
 PEAK = 10.0  # of the weight map; it matters in half precision only, and is kept for parity
@@ -35,9 +36,11 @@ class EvenWindowInferer(Inferer):
         mirror_axes: spatial axes for mirror averaging: every window is also seen flipped along each subset of them.
         sw_batch_size: windows to run at once.
         progress: show a progress bar.
+        engine: what runs the network, see :class:`~.common.engines.Engine`.
 
     Raises:
-        ValueError: If ``step`` is out of range or ``mirror_axes`` names an axis that ``roi_size`` does not have.
+        ValueError: If ``step`` is out of range, ``engine`` unknown, or ``mirror_axes`` names an axis that ``roi_size``
+            does not have.
 
     Source:
         nnU-Net's sliding window, https://github.com/MIC-DKFZ/nnUNet; blended in float32, theirs in half precision.
@@ -50,6 +53,7 @@ class EvenWindowInferer(Inferer):
         mirror_axes: Sequence[int] = (),
         sw_batch_size: int = 1,
         progress: bool = False,
+        engine: str = "torch",
     ) -> None:
         super().__init__()
         if not 0 < step <= 1:
@@ -60,6 +64,7 @@ class EvenWindowInferer(Inferer):
         self.step = step
         self.sw_batch_size = sw_batch_size
         self.progress = progress
+        self.engine = Engine(engine)
         self.weights = weight_map(self.roi_size)
         self.flips = [
             tuple(axis + 2 for axis in axes)
@@ -74,7 +79,7 @@ class EvenWindowInferer(Inferer):
         volume = inputs.as_tensor() if isinstance(inputs, MetaTensor) else inputs
         short = [max(roi - size, 0) for roi, size in zip(self.roi_size, volume.shape[2:], strict=True)]
         volume = functional.pad(volume, [side for missing in short[::-1] for side in (missing // 2, -(-missing // 2))])
-        blended = self._blend(volume, partial(self.see, partial(network, *args, **kwargs)))
+        blended = self._blend(volume, partial(self.see, partial(self.engine(network), *args, **kwargs)))
         inside = [slice(n // 2, n // 2 + size) for n, size in zip(short, inputs.shape[2:], strict=True)]
         return torch.as_tensor(convert_to_dst_type(blended[(..., *inside)], inputs, dtype=torch.float32)[0])
 

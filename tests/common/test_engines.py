@@ -1,0 +1,132 @@
+"""OpenVINO gives torch's logits, and torch runs what OpenVINO cannot or should not."""
+
+import subprocess
+import sys
+
+import pytest
+import torch
+from torch import nn
+
+from common.engines import Engine
+
+openvino = pytest.importorskip("openvino")
+
+
+@pytest.fixture
+def network():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Conv3d(1, 4, 3, padding=1), nn.BatchNorm3d(4), nn.ReLU(), nn.Conv3d(4, 2, 1)).eval()
+
+
+@pytest.fixture
+def calls(network):
+    """The shapes of what torch ran."""
+    seen = []
+    network.register_forward_hook(lambda _module, inputs, _output: seen.append(tuple(inputs[0].shape)))
+    return seen
+
+
+@pytest.fixture
+def windows():
+    return torch.rand(3, 1, 8, 8, 8)
+
+
+@torch.no_grad()
+def test_the_logits_are_those_of_torch(network, windows):
+    expected = network(windows)
+    run = Engine("openvino")(network)
+    for _ in range(2):  # the first window is torch's own
+        torch.testing.assert_close(run(windows), expected, rtol=0, atol=1e-5)
+
+
+@torch.no_grad()
+def test_each_shape_of_a_window_is_recorded_once(network, calls, windows):
+    run = Engine("openvino")(network)
+    for _ in range(2):
+        run(windows)
+        run(windows[..., :4])
+    assert calls == [(1, 1, 8, 8, 8), (1, 1, 8, 8, 4)]
+
+
+@torch.no_grad()
+def test_weights_that_change_are_noticed(network, windows):
+    run = Engine("openvino")(network)
+    before = run(windows)
+    other = {name: tensor * 2 for name, tensor in network.state_dict().items()}
+    network.load_state_dict(other)
+    after = run(windows)
+    torch.testing.assert_close(after, network(windows), rtol=0, atol=1e-5)
+    assert not torch.allclose(before, after)
+
+
+def test_gradients_training_and_autocast_stay_with_torch(network, calls, windows):
+    engine = Engine("openvino")
+    assert engine(network)(windows).requires_grad
+    with torch.no_grad():
+        engine(network.train())(windows)
+        with torch.autocast("cpu", torch.bfloat16):
+            engine(network.eval())(windows)
+    assert calls == [tuple(windows.shape)] * 3
+
+
+@torch.no_grad()
+def test_another_result_than_that_of_torch_is_refused_with_a_warning(network, windows, monkeypatch):
+    compiled = "common.engines._compile"
+    monkeypatch.setattr(compiled, lambda *_: lambda window: network(window) + 0.5)
+    run = Engine("openvino")(network)
+    with pytest.warns(UserWarning, match=r"torch runs the network, because OpenVINO cannot: probabilities differ by 0"):
+        first = run(windows)
+    torch.testing.assert_close(first, network(windows))
+    torch.testing.assert_close(run(windows), network(windows))
+
+
+@torch.no_grad()
+def test_a_network_that_cannot_be_converted_runs_in_torch(windows):
+    class Strange(nn.Module):
+        def forward(self, x):
+            return torch.special.bessel_j0(x)
+
+    run = Engine("openvino")(Strange().eval())
+    with pytest.warns(UserWarning, match="torch runs the network, because OpenVINO cannot"):
+        torch.testing.assert_close(run(windows), torch.special.bessel_j0(windows))
+
+
+def test_without_openvino_there_is_a_warning_only_for_who_asked_for_it(network, monkeypatch, recwarn):
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    assert Engine("auto")(network) is network
+    assert not recwarn.list
+    with pytest.warns(UserWarning, match="pip install openvino"):
+        assert Engine("openvino")(network) is network
+
+
+def test_an_unknown_engine_is_refused():
+    with pytest.raises(ValueError, match=r"engine must be one of \['auto', 'torch'.*got 'onnx'"):
+        Engine("onnx")
+
+
+ENGINES_THAT_END = """
+import gc, os, signal, torch
+from torch import nn
+from common.engines import Engine
+
+signal.signal(signal.SIGCHLD, lambda *_: None)  # as torch's data loader has one for its workers
+network = nn.Conv3d(1, 1, 3).eval()
+engines = [Engine("openvino"), Engine("openvino")]
+with torch.no_grad():
+    for engine in engines:
+        engine(network)(torch.rand(1, 1, 8, 8, 8))
+while engines:
+    del engine, engines[0]
+    gc.collect()
+    engine = None
+if os.fork() == 0:
+    os._exit(0)
+os.wait()
+"""
+
+
+@pytest.mark.slow
+def test_a_child_that_exits_after_the_engines_does_no_harm():
+    run = subprocess.run([sys.executable, "-X", "faulthandler", "-c", ENGINES_THAT_END], capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
