@@ -8,6 +8,7 @@ from collections.abc import Callable
 from functools import cache, partial
 from importlib import import_module
 from typing import Any
+from weakref import WeakSet
 
 import numpy as np
 import torch
@@ -17,6 +18,8 @@ ENGINES = ("auto", "torch", "openvino", "openvino_bf16")
 PRECISIONS = {"openvino": "f32", "openvino_bf16": "bf16"}  # OpenVINO's own default is bf16 where the CPU has it
 TOLERANCE = {"openvino": 0.01, "openvino_bf16": 0.3}  # of any sigmoid in the first window; more is another network
 NETWORK_ERRORS = (RuntimeError, ValueError, TypeError, NotImplementedError)  # of tracing, conversion and compilation
+
+_engines: WeakSet[Engine] = WeakSet()
 
 
 class Engine:
@@ -50,6 +53,7 @@ class Engine:
             self.name = "torch"
         self._compiled: dict[tuple[int, ...], Callable[[Tensor], Tensor]] = {}
         self._weights: tuple[Any, ...] = ()
+        _engines.add(self)
 
     def __call__(self, network: Callable[..., Tensor]) -> Callable[..., Tensor]:
         """Return what maps windows ``(B, C, *roi_size)`` to the logits of ``network``, ``(B, channels, *roi_size)``."""
@@ -57,13 +61,17 @@ class Engine:
             return network
         return partial(self._run, network)
 
+    def release(self) -> None:
+        """Let go of what was compiled; it is compiled again when it is needed."""
+        self._compiled.clear()
+
     def _run(self, network: nn.Module, windows: Tensor) -> Tensor:
         """Return the logits of ``windows``, by OpenVINO where it can."""
         if network.training or torch.is_grad_enabled() or windows.is_cuda or torch.is_autocast_enabled("cpu"):
             return torch.as_tensor(network(windows))
         weights = _fingerprint(network)
         if weights != self._weights:
-            self._compiled.clear()
+            self.release()
             self._weights = weights
         plain = torch.from_numpy(np.ascontiguousarray(windows.numpy(force=True)))
         return torch.cat([self._run_one(network, window[None]) for window in plain])
@@ -84,6 +92,12 @@ class Engine:
             warnings.warn(f"torch runs the network, because OpenVINO cannot: {reason}", stacklevel=2)
         self._compiled[shape] = compiled if reason is None else network
         return logits
+
+
+def release_engines() -> None:
+    """Let go of what all engines keep in memory between two volumes, which is as much as a window takes."""
+    for engine in _engines:
+        engine.release()
 
 
 def _record(network: nn.Module, window: Tensor) -> tuple[torch.jit.ScriptModule, Tensor]:

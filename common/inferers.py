@@ -11,6 +11,7 @@ from monai.inferers import SlidingWindowInferer
 from torch import Tensor
 
 from .engines import Engine
+from .memory import make_room, plan_windows
 
 BLENDS = {"gaussian": "gaussian", "constant": "constant", "union": "constant"}  # ours -> MONAI's weight map
 
@@ -54,6 +55,7 @@ class VesselInferer(SlidingWindowInferer):
             roi_size, sw_batch_size, overlap, mode=BLENDS[blend], progress=progress, cache_roi_weight_map=True
         )
         self.blend = blend
+        self.window, self.windows_at_once = tuple(roi_size), sw_batch_size
         self.engine = Engine(engine)
         self.flips = [
             tuple(axis + 2 for axis in axes)
@@ -65,8 +67,10 @@ class VesselInferer(SlidingWindowInferer):
         self, inputs: Tensor, network: Callable[..., Tensor], *args: object, **kwargs: object
     ) -> Tensor:
         """Return probabilities ``(B, 1, *spatial)`` in [0, 1] for ``inputs``, ``(B, C, *spatial)``."""
-        see = partial(self.see, self.engine(network))
-        blended = torch.as_tensor(super().__call__(inputs, see, *args, **kwargs))
+        plan = plan_windows(inputs, self.window, self.windows_at_once)
+        self.sw_batch_size, see = plan.batch, partial(self.see, self.engine(network))
+        blended = torch.as_tensor(super().__call__(inputs, see, *args, device=plan.blend_on, **kwargs))
+        make_room(inputs)
         return (blended > 0).to(blended.dtype) if self.blend == "union" else blended
 
     def see(self, network: Callable[..., Tensor], window: Tensor) -> Tensor:

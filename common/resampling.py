@@ -7,6 +7,7 @@ axes are the old ones, as for a change of spacing, each axis can be interpolated
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -18,9 +19,12 @@ from monai.utils import TraceKeys, get_equivalent_dtype
 from numpy.typing import NDArray
 from torch import Tensor
 
+from .memory import slices_at_once
+
 MODES = ("bilinear", "nearest")
 TURN = 1e-3  # voxels; an axis that strays less from its old direction over the whole volume has not turned
-SLAB = 8  # slices to resample at once
+SLAB = 8  # slices to resample at once; fewer where a budget of memory asks for it
+STEPS = 3  # copies of a slab at one time
 TIE = 6  # decimals of a position; of two voxels equally far the later is the nearest, whatever rounding says
 
 
@@ -102,8 +106,10 @@ def resample_axes(volume: Tensor, lines: Sequence[NDArray[np.float64]], mode: st
     outer = next(axis - 1 for axis in order if axis > 0)
     # the axes that shrink most go first, so that the others have less to do
     inner = sorted((axis for axis in range(len(new)) if axis != outer), key=lambda axis: new[axis] / sizes[axis])
-    for first in range(0, new[outer], SLAB):  # what lies between stays in the cache
-        line = np.clip(lines[outer][first : first + SLAB], 0, sizes[outer] - 1)
+    plane = prod(max(new[axis], sizes[axis]) for axis in inner) * max(sizes[outer] / new[outer], 1)
+    slab = slices_at_once(STEPS * 4 * len(volume) * plane, 4 * whole.numel(), SLAB)
+    for first in range(0, new[outer], slab):  # what lies between stays in the cache
+        line = np.clip(lines[outer][first : first + slab], 0, sizes[outer] - 1)
         low, high = int(line.min()), min(int(line.max()) + 2, sizes[outer])
         part = volume.narrow(outer + 1, low, high - low)
         for axis in inner:

@@ -21,9 +21,11 @@ from .common.centerline.crops import crop_starts
 from .common.centerline.raster import draw_centerline, line_voxels
 from .common.engines import Engine
 from .common.inferers import BLENDS, VesselInferer
+from .common.memory import make_room, plan_windows
 from .provider import CenterlineProvider, Guidance, unguided
 
 ARMS = ("auto", "grid", "oracle_volume")
+VOLUMES = 7  # of the network's grid that are in memory at once: image, centerline, both, weights, probabilities
 OUTSIDE = (
     "no point of its centerline lies in the part of the image that holds the heart (--whole_volume True keeps all)"
 )
@@ -120,17 +122,20 @@ class GuidedInferer(Inferer):
                 f"guided inference takes one volume (1, 1, X, Y, Z) with its affine, got a {type(inputs).__name__} "
                 f"{tuple(inputs.shape)}: leave the batch size at 1"
             )
+        run = self.engine(network) if self.roi_size[-1] > 1 else _planar(self.engine(network))
+        self.last = {}
+        probability = torch.stack([self._segment(arm, inputs, run) for arm in self.arms], dim=1)
+        make_room(inputs)
+        return convert_to_dst_type(probability, inputs)[0]  # with metadata, which Invertd asks for
+
+    def _segment(self, arm: str, inputs: MetaTensor, network: Callable[..., Tensor]) -> Tensor:
+        """Return the probability of one arm, ``(1, X, Y, Z)``."""
         meta = {name: value[0] if _is_list(value) else value for name, value in inputs.meta.items()}
         meta["affine"] = inputs.affine.reshape(-1, 4, 4)[0].numpy(force=True)
         image = inputs.as_tensor()[0]
-        run = self.engine(network) if self.roi_size[-1] > 1 else _planar(self.engine(network))
-        self.last = {}
-        probability = torch.stack([self._segment(arm, image, meta, run) for arm in self.arms], dim=1)
-        return convert_to_dst_type(probability, inputs)[0]  # with metadata, which Invertd asks for
-
-    def _segment(self, arm: str, image: Tensor, meta: dict[str, object], network: Callable[..., Tensor]) -> Tensor:
-        """Return the probability of one arm, ``(1, X, Y, Z)``."""
+        plan_windows(inputs, self.roi_size, volumes=VOLUMES)  # of which there is one at a time; for the memory
         guidance = self.providers[arm].get(image, meta)
+        plan_windows(inputs, self.roi_size, volumes=VOLUMES)  # again, because the network of stage 1 may have to go
         shape = tuple(image.shape[1:])
         channel = torch.from_numpy(draw_centerline(guidance.branches, shape, guidance.affine).astype(np.float32))
         guided = torch.cat([image, channel[None].to(image)])

@@ -18,6 +18,7 @@ from tqdm import tqdm
 
 from .common.engines import Engine
 from .common.inferers import vessel_logit
+from .common.memory import Plan, make_room, plan_windows
 
 PEAK = 10.0  # of the weight map; it matters in half precision only, and is kept for parity
 
@@ -79,7 +80,9 @@ class EvenWindowInferer(Inferer):
         volume = inputs.as_tensor() if isinstance(inputs, MetaTensor) else inputs
         short = [max(roi - size, 0) for roi, size in zip(self.roi_size, volume.shape[2:], strict=True)]
         volume = functional.pad(volume, [side for missing in short[::-1] for side in (missing // 2, -(-missing // 2))])
-        blended = self._blend(volume, partial(self.see, partial(self.engine(network), *args, **kwargs)))
+        plan = plan_windows(inputs, self.roi_size, self.sw_batch_size, volumes=3)
+        blended = self._blend(volume, partial(self.see, partial(self.engine(network), *args, **kwargs)), plan)
+        make_room(inputs)
         inside = [slice(n // 2, n // 2 + size) for n, size in zip(short, inputs.shape[2:], strict=True)]
         return torch.as_tensor(convert_to_dst_type(blended[(..., *inside)], inputs, dtype=torch.float32)[0])
 
@@ -88,19 +91,19 @@ class EvenWindowInferer(Inferer):
         total = sum(vessel_logit(network(windows.flip(axes))).flip(axes) for axes in self.flips)
         return torch.as_tensor(total) / len(self.flips)
 
-    def _blend(self, volume: Tensor, see: Callable[[Tensor], Tensor]) -> Tensor:
+    def _blend(self, volume: Tensor, see: Callable[[Tensor], Tensor], plan: Plan) -> Tensor:
         """Return the weighted mean ``(B, 1, *spatial)`` of what is seen in each window of ``(B, C, *spatial)``."""
         starts = map(partial(window_starts, step=self.step), volume.shape[2:], self.roi_size)
         places = [
             (element, ..., *map(slice, corner, np.add(corner, self.roi_size)))
             for element, *corner in product(range(len(volume)), *starts)
         ]
-        total = volume.new_zeros(len(volume), 1, *volume.shape[2:], dtype=torch.float32)
+        total = torch.zeros(len(volume), 1, *volume.shape[2:], device=plan.blend_on or volume.device)
         weight = torch.zeros_like(total)
-        weights = self.weights.to(volume.device)
-        for first in tqdm(range(0, len(places), self.sw_batch_size), disable=not self.progress):
-            batch = places[first : first + self.sw_batch_size]
-            seen = see(torch.stack([volume[place] for place in batch]))
+        weights = self.weights.to(total.device)
+        for first in tqdm(range(0, len(places), plan.batch), disable=not self.progress):
+            batch = places[first : first + plan.batch]
+            seen = see(torch.stack([volume[place] for place in batch])).to(total.device)
             for place, logits in zip(batch, seen, strict=True):
                 total[place] += logits * weights
                 weight[place] += weights
