@@ -28,7 +28,8 @@ from .grids import read_grid
 
 GB = 10**9
 READING = 4.0  # volumes of 4 bytes a voxel, from the file to the crop around the heart, scaled
-RESTORING = 2.6  # the same, from the network's grid to the mask that is written
+RESTORING = 2.6  # the same, from the network's grid to the mask and whatever else is written
+PREVIEW = 3.0  # the same, more, for a picture, which needs the scan once more
 ENGINE = 0.2 * GB  # what runs a network, beside the windows: its code, plans and rearranged weights
 SPARE = 0.1 * GB  # for what is not counted: text, tables, pages between allocations
 MAX_BATCH = 8  # windows on a GPU; more gain nothing
@@ -47,15 +48,20 @@ class Plan(NamedTuple):
 
 @dataclass(frozen=True)
 class _Budget:
-    """The limit in bytes, the device that it is for, and the memory that a voxel of a window takes."""
+    """The limit in bytes, the device that it is for, the memory that a voxel of a window takes, and of what follows."""
 
     limit: float
     device: torch.device
     voxel_bytes: float
+    following: float  # volumes of 4 bytes a voxel
 
     def free(self) -> float:
         """Return the bytes that are left, a spare amount apart."""
         return self.limit - SPARE - _held(self.device)
+
+    def after_network(self, inputs: Tensor) -> float:
+        """Return the bytes that are needed to write the results of a volume."""
+        return self.following * 4 * _file_voxels(inputs)
 
     def least_gb(self, needed: float) -> float:
         """Return the smallest budget in GB, to a tenth, under which ``needed`` more bytes would fit now."""
@@ -67,6 +73,7 @@ def set_budget(
     device: torch.device | str = "cpu",
     images: Iterable[Mapping[str, str | Path]] = (),
     voxel_bytes: float = 0.0,
+    preview: bool = False,
 ) -> None:
     """Limit the memory of this process, and refuse images that cannot even be read within it.
 
@@ -75,6 +82,7 @@ def set_budget(
         device: where the network runs; of a GPU the memory there is limited, which torch itself then watches over.
         images: items of a data list; the file in "image" is judged by its header.
         voxel_bytes: memory that a voxel of a window takes in the network, per window.
+        preview: whether pictures will be drawn.
 
     Raises:
         ValueError: If the budget is not positive, too little for one of the images, or memory cannot be measured here.
@@ -93,7 +101,7 @@ def set_budget(
         torch.cuda.set_per_process_memory_fraction(min(share, 1.0), device)
     elif not _statm.exists():
         raise ValueError(f"memory_budget_gb needs {_statm}, which {sys.platform} does not have: leave it out")
-    budget = _Budget(gb * GB, device, voxel_bytes)
+    budget = _Budget(gb * GB, device, voxel_bytes, RESTORING + PREVIEW * preview)
     for path in (Path(item["image"]) for item in images) if device.type == "cpu" else ():
         _afford(budget, READING * 4 * math.prod(read_grid(path).shape), f"reading {path}")
     _budget = budget
@@ -120,8 +128,7 @@ def plan_windows(inputs: Tensor, roi_size: Sequence[int], batch: int = 1, volume
             if fitting >= 1:
                 return _told(Plan(min(fitting, MAX_BATCH), place))
         _afford(_budget, window, "a window of the network")
-    restoring = RESTORING * 4 * _file_voxels(inputs) + grid
-    needed = max(ENGINE + window + volumes * grid, restoring)
+    needed = max(ENGINE + window + volumes * grid, _budget.after_network(inputs) + grid)
     _make_room(_budget, needed)
     _afford(_budget, needed, "the network, or what follows it,")
     return _told(Plan(max(min(batch, _fitting(_budget.free() - ENGINE - volumes * grid, window)), 1)))
@@ -134,7 +141,7 @@ def make_room(inputs: Tensor) -> None:
         inputs: the volume that the network has seen, ``(B, C, *spatial)``.
     """
     if _budget is not None and _budget.device.type == "cpu":
-        _make_room(_budget, RESTORING * 4 * _file_voxels(inputs))
+        _make_room(_budget, _budget.after_network(inputs))
 
 
 def slices_at_once(slice_bytes: float, result_bytes: float, most: int) -> int:
