@@ -101,8 +101,13 @@ def resample_axes(volume: Tensor, lines: Sequence[NDArray[np.float64]], mode: st
     """
     sizes, new = volume.shape[1:], [len(line) for line in lines]
     order = _memory_order(volume)
-    whole = torch.empty([(len(volume), *new)[axis] for axis in order], device=volume.device)
+    # allocated by NumPy, which asks for large pages: to fill small ones takes as long as the nearest voxels
+    whole = torch.from_numpy(np.empty([(len(volume), *new)[axis] for axis in order], np.float32)).to(volume.device)
     resampled = whole.permute(np.argsort(order).tolist())
+    if mode == "nearest" and volume.device.type == "cpu":
+        every = [np.arange(len(volume)), *(_nearest(line, size) for line, size in zip(lines, sizes, strict=True))]
+        _pick(volume.permute(order).numpy(force=True), [every[axis] for axis in order], whole.numpy())
+        return resampled
     outer = next(axis - 1 for axis in order if axis > 0)
     # the axes that shrink most go first, so that the others have less to do
     inner = sorted((axis for axis in range(len(new)) if axis != outer), key=lambda axis: new[axis] / sizes[axis])
@@ -133,10 +138,10 @@ def resample_axis(volume: Tensor, axis: int, line: NDArray[np.float64], mode: st
         return volume
     order = _memory_order(volume)
     ordered, along = volume.permute(order), order.index(axis)
-    at = np.clip(line, 0, size - 1)
     if mode == "nearest":
-        moved = _take(ordered, along, np.floor(at.round(TIE) + 0.5))
+        moved = _take(ordered, along, _nearest(line, size))
     else:
+        at = np.clip(line, 0, size - 1)
         low = np.minimum(np.floor(at), max(size - 2, 0))
         share = torch.from_numpy((at - low).astype(np.float32)).to(volume.device)
         upper = _take(ordered, along, np.minimum(low + 1, size - 1)).float()
@@ -146,12 +151,27 @@ def resample_axis(volume: Tensor, axis: int, line: NDArray[np.float64], mode: st
 
 
 def _memory_order(volume: Tensor) -> list[int]:
-    """Return the axes from the one whose steps in memory are largest to the innermost."""
-    strides = volume.stride()
-    return sorted(range(volume.ndim), key=lambda axis: -strides[axis])
+    """Return the axes from the one whose steps in memory are largest to the innermost; those of one voxel first."""
+    strides, sizes = volume.stride(), volume.shape
+    return sorted(range(volume.ndim), key=lambda axis: (sizes[axis] > 1, -strides[axis]))
 
 
-def _take(volume: Tensor, axis: int, line: NDArray[np.float64]) -> Tensor:
+def _nearest(line: NDArray[np.float64], size: int) -> NDArray[np.int64]:
+    """Return the old voxels, of ``size``, that lie nearest to positions."""
+    return np.floor(np.clip(line, 0, size - 1).round(TIE) + 0.5).astype(np.int64)
+
+
+def _pick(volume: NDArray[Any], picks: Sequence[NDArray[np.int64]], out: NDArray[np.float32]) -> None:
+    """Fill ``out`` with the voxels of a volume that are given for each axis, plane by plane."""
+    *outer, rows, columns = picks
+    inside = (rows[:, None] * volume.shape[-1] + columns).ravel()
+    for place in np.ndindex(out.shape[:-2]):
+        plane = volume[tuple(line[index] for line, index in zip(outer, place, strict=True))]
+        # straight into the result, which takes "clip" instead of the check: no pick lies outside
+        plane.reshape(-1).astype(np.float32, copy=False).take(inside, out=out[place].reshape(-1), mode="clip")
+
+
+def _take(volume: Tensor, axis: int, line: NDArray[np.floating] | NDArray[np.int64]) -> Tensor:
     """Return the voxels at whole positions along an axis."""
     index = line.astype(np.int64)
     if volume.device.type == "cpu":  # along the innermost axis torch takes twenty times as long
