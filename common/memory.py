@@ -1,8 +1,8 @@
 """How much memory an inference may take: what is chosen to stay below a budget, and a refusal where nothing would.
 
-A process has one memory, so there is one budget in it; ``memory_budget_gb`` of ``inference.yaml`` sets it. On a CPU it
-limits the memory of the whole process, on a GPU that of its tensors there. Figures of what steps need were measured
-with :mod:`benchmarks` on a CPU; they are upper bounds, so a little memory may stay unused.
+A process has one memory, so there is one budget in it, which the option ``memory_budget_gb`` of inference sets. On a CPU
+it limits the memory of the whole process, on a GPU that of its tensors there. What the steps need was measured on a CPU,
+and is rounded up, so a little memory stays unused.
 """
 
 from __future__ import annotations

@@ -12,11 +12,12 @@ from .contents import TEXTS, version_of
 from .metadata import metadata_problems
 
 REQUIRED = ("LICENSE", "docs/README.md", "docs/data_license.txt", "configs/inference.json", "configs/train.json")
-# A path that exists on one machine only. "/path/to/..." is a placeholder, and "+ '/models/model.pt'" a part of a path.
+# A path that exists on one machine only. "/path/to/..." is a placeholder, "/proc/..." is there on every Linux, and
+# "+ '/models/model.pt'" is a part of a path.
 ABSOLUTE = re.compile(
     r"(?<![\w.:/@<-])/(?:home|root|Users|tmp|mnt|media|opt|srv|scratch|Volumes)/[^\s'\"`)]+"
-    r"|(?<=[\s\"`=(])/(?!path/to\b)\w[\w.-]*/[^\s'\"`)]+"
-    r"|(?<!\+ )'/(?!path/to\b)\w[\w.-]*/[^\s'\"`)]+"
+    r"|(?<=[\s\"`=(])/(?!path/to\b|proc/)\w[\w.-]*/[^\s'\"`)]+"
+    r"|(?<!\+ )'/(?!path/to\b|proc/)\w[\w.-]*/[^\s'\"`)]+"
     r"|\b[A-Z]:[\\/]+\w+"
 )
 

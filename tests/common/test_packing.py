@@ -193,7 +193,9 @@ def test_a_second_set_of_weights_that_inference_reads_must_be_there_too(toy, tmp
         pack_bundle(toy, tmp_path / "dist")
 
 
-@pytest.mark.parametrize("path", ["/path/to/data", "$@bundle_root + '/data'", "https://example.org/home/x"])
+@pytest.mark.parametrize(
+    "path", ["/path/to/data", "/proc/self/status", "$@bundle_root + '/data'", "https://example.org/home/x"]
+)
 def test_placeholders_expressions_and_addresses_are_no_paths_of_one_machine(toy, tmp_path, path):
     naming(f'"{path}"')(toy)
     pack_bundle(toy, tmp_path / "dist")
