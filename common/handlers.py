@@ -1,4 +1,4 @@
-"""Ignite handlers that MONAI lacks: reproducible epochs, clipped gradients, one progress bar for a whole training."""
+"""Ignite handlers that MONAI lacks: reproducible epochs, clipped gradients, one progress bar, batches let go of."""
 
 from __future__ import annotations
 
@@ -42,6 +42,21 @@ class EpochSeeder:
             self.dataset.transform.set_random_state(seed=seed)
         if engine.state.dataloader is not None:  # else an epoch of a fixed length goes on amid the last one's pass
             engine.set_data(engine.state.dataloader)
+
+
+class BatchReleaser:
+    """Lets an evaluator forget a batch and its results when they are written, before the next batch is loaded.
+
+    Ignite keeps both until it has the next, so that two volumes are in memory at once. Put it last.
+    """
+
+    def attach(self, engine: Engine) -> None:
+        """Forget after every iteration of ``engine``."""
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self)
+
+    def __call__(self, engine: Engine) -> None:
+        """Forget the batch of ``engine`` and what was made of it."""
+        engine.state.batch = engine.state.output = None
 
 
 class GradientClipper:

@@ -1,8 +1,8 @@
 """How much memory an inference may take: what is chosen to stay below a budget, and a refusal where nothing would.
 
-A process has one memory, so there is one budget in it, which the option ``memory_budget_gb`` of inference sets. On a CPU
-it limits the memory of the whole process, on a GPU that of its tensors there. What the steps need was measured on a CPU,
-and is rounded up, so a little memory stays unused.
+A process has one memory, so there is one budget in it, which the option ``memory_budget_gb`` of inference sets. On a
+CPU it limits the memory of the whole process, on a GPU that of its tensors there. What the steps need was measured on a
+CPU, and is rounded up, so a little memory stays unused.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ GB = 10**9
 READING = 4.0  # volumes of 4 bytes a voxel, from the file to the crop around the heart, scaled
 RESTORING = 2.6  # the same, from the network's grid to the mask and whatever else is written
 PREVIEW = 3.0  # the same, more, for a picture, which needs the scan once more
-ENGINE = 0.2 * GB  # what runs a network, beside the windows: its code, plans and rearranged weights
+ENGINE = 0.1 * GB  # what an engine adds in its first run and never gives back: its code and plans
 SPARE = 0.1 * GB  # for what is not counted: text, tables, pages between allocations
 MAX_BATCH = 8  # windows on a GPU; more gain nothing
 LEAST = 0.1  # GB; what a refusal names is rounded up to it
@@ -46,22 +46,27 @@ class Plan(NamedTuple):
     blend_on: torch.device | None = None
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Budget:
-    """The limit in bytes, the device that it is for, the memory that a voxel of a window takes, and of what follows."""
+    """A limit, and what steps of different kinds take.
+
+    Attributes:
+        limit: bytes.
+        device: where the network runs, and whose memory is limited.
+        voxel_bytes: what a voxel of a window takes in the network.
+        writing: volumes of 4 bytes a voxel that bringing the result back and writing it take.
+        engine: what the first run of the network will add, 0 after it.
+    """
 
     limit: float
     device: torch.device
     voxel_bytes: float
-    following: float  # volumes of 4 bytes a voxel
+    writing: float
+    engine: float = ENGINE
 
     def free(self) -> float:
         """Return the bytes that are left, a spare amount apart."""
         return self.limit - SPARE - _held(self.device)
-
-    def after_network(self, inputs: Tensor) -> float:
-        """Return the bytes that are needed to write the results of a volume."""
-        return self.following * 4 * _file_voxels(inputs)
 
     def least_gb(self, needed: float) -> float:
         """Return the smallest budget in GB, to a tenth, under which ``needed`` more bytes would fit now."""
@@ -80,7 +85,7 @@ def set_budget(
     Args:
         gb: the budget in GB (10^9 bytes); None lifts it.
         device: where the network runs; of a GPU the memory there is limited, which torch itself then watches over.
-        images: items of a data list; the file in "image" is judged by its header.
+        images: items of a data list, segmented one after another; the file in "image" is judged by its header.
         voxel_bytes: memory that a voxel of a window takes in the network, per window.
         preview: whether pictures will be drawn.
 
@@ -110,6 +115,8 @@ def set_budget(
 def plan_windows(inputs: Tensor, roi_size: Sequence[int], batch: int = 1, volumes: float = 2) -> Plan:
     """Choose how many windows to run at once and where to blend them; without a budget what is asked for.
 
+    Compiled networks of other windows are let go of where that makes the room that is needed.
+
     Args:
         inputs: the volume, ``(B, C, *spatial)``; the size of its file is taken from its metadata.
         roi_size: window edges in voxels.
@@ -128,20 +135,21 @@ def plan_windows(inputs: Tensor, roi_size: Sequence[int], batch: int = 1, volume
             if fitting >= 1:
                 return _told(Plan(min(fitting, MAX_BATCH), place))
         _afford(_budget, window, "a window of the network")
-    needed = max(ENGINE + window + volumes * grid, _budget.after_network(inputs) + grid)
+    needed = max(_budget.engine + window + volumes * grid, _budget.writing * 4 * _file_voxels(inputs) + grid)
     _make_room(_budget, needed)
     _afford(_budget, needed, "the network, or what follows it,")
-    return _told(Plan(max(min(batch, _fitting(_budget.free() - ENGINE - volumes * grid, window)), 1)))
+    return _told(Plan(max(min(batch, _fitting(_budget.free() - _budget.engine - volumes * grid, window)), 1)))
 
 
 def make_room(inputs: Tensor) -> None:
-    """Let go of what engines keep for the next volume, where the budget needs it for what follows the network.
+    """Let go of the compiled networks, kept for the next volume, where their memory is needed to write and to read.
 
     Args:
         inputs: the volume that the network has seen, ``(B, C, *spatial)``.
     """
     if _budget is not None and _budget.device.type == "cpu":
-        _make_room(_budget, _budget.after_network(inputs))
+        _budget.engine = 0
+        _make_room(_budget, max(_budget.writing, READING) * 4 * _file_voxels(inputs))
 
 
 def slices_at_once(slice_bytes: float, result_bytes: float, most: int) -> int:
@@ -157,6 +165,7 @@ def slices_at_once(slice_bytes: float, result_bytes: float, most: int) -> int:
     """
     if _budget is None or _budget.device.type != "cpu":
         return most
+    _make_room(_budget, result_bytes + slice_bytes)
     _afford(_budget, result_bytes + slice_bytes, "resampling")
     return min(_fitting(_budget.free() - result_bytes, slice_bytes), most)
 

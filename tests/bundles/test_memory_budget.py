@@ -26,18 +26,20 @@ SHAPES = {  # voxels of 0.25 mm: one or two windows of the network
 
 
 @pytest.fixture
-def scan(bundle, tmp_path):
-    """A scan of soft tissue and air, finer than the network's grid."""
+def scans(bundle, tmp_path):
+    """Two scans of soft tissue and air, finer than the network's grid."""
     voxels = np.random.default_rng(0).normal(40, 15, SHAPES[bundle.name]).astype(np.int16)
     voxels[:20] = -1000
-    path = tmp_path / "scan.nii.gz"
-    nibabel.save(nibabel.Nifti1Image(voxels, np.diag([0.25, 0.25, 0.25, 1])), path)
-    return path
+    folder = tmp_path / "scans"
+    folder.mkdir()
+    for name in "ab":
+        nibabel.save(nibabel.Nifti1Image(voxels, np.diag([0.25, 0.25, 0.25, 1])), folder / f"{name}.nii.gz")
+    return folder
 
 
-def infer(bundle, scan, out, **options):
+def infer(bundle, scans, out, **options):
     """Run inference as it is shipped; return its exit status, what it said, and the most bytes that it held."""
-    options = {"bundle_root": str(bundle), "image": str(scan), "output_dir": str(out), "logging_file": False} | options
+    options |= {"bundle_root": str(bundle), "dataset_dir": str(scans), "output_dir": str(out), "logging_file": False}
     config = str(bundle / "configs" / "inference.yaml")
     process = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", MEASURED, config, repr(options)],
@@ -54,9 +56,9 @@ def infer(bundle, scan, out, **options):
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells the memory of a process")
 @pytest.mark.parametrize("bundle", CT, ids=lambda path: path.name)
-def test_inference_stays_below_its_budget_and_a_refusal_names_a_larger_one(bundle, scan, tmp_path):
+def test_inference_stays_below_its_budget_and_a_refusal_names_a_larger_one(bundle, scans, tmp_path):
     budgets, out = [1.0], tmp_path / "out"
-    while (answer := infer(bundle, scan, out, memory_budget_gb=budgets[-1]))[0] != 0:
+    while (answer := infer(bundle, scans, out, memory_budget_gb=budgets[-1]))[0] != 0:
         assert not list(out.glob("*"))
         named = re.search(r"memory_budget_gb [\d.]+ is too little: .* at least ([\d.]+)\. Raise it", answer[1])
         assert named, answer[1]
@@ -64,4 +66,4 @@ def test_inference_stays_below_its_budget_and_a_refusal_names_a_larger_one(bundl
         budgets.append(float(named[1]))
     assert len(budgets) in (2, 3)  # refused before reading, before the network, or both
     assert answer[2] < budgets[-1] * 10**9
-    assert (out / "scan_seg.nii.gz").is_file()
+    assert {path.name for path in out.glob("*_seg.nii.gz")} == {"a_seg.nii.gz", "b_seg.nii.gz"}

@@ -1,11 +1,13 @@
-"""Handlers of a training."""
+"""Handlers of trainings and evaluations."""
+
+import weakref
 
 import pytest
 import torch
 from ignite.engine import Engine, Events
 from monai.engines import IterationEvents, SupervisedTrainer
 
-from common.handlers import GradientClipper
+from common.handlers import BatchReleaser, GradientClipper
 
 
 @pytest.fixture
@@ -106,3 +108,23 @@ def test_the_scaler_of_torch_steps_with_the_clipped_gradient(network):
 def test_gradients_that_are_added_up_are_refused(network):
     with pytest.raises(ValueError, match=r"accumulation_steps \(2\) to 1"):
         trainer(network, accumulation_steps=2).run()
+
+
+def test_a_batch_and_its_results_are_gone_before_the_next_is_loaded():
+    class Batch:
+        pass
+
+    alive = weakref.WeakSet()
+
+    def batches():
+        for _ in range(3):
+            assert not alive
+            batch = Batch()
+            alive.add(batch)
+            yield batch
+            del batch
+
+    engine = Engine(lambda _engine, batch: [batch])
+    BatchReleaser().attach(engine)
+    engine.run(batches(), epoch_length=3)
+    assert engine.state.iteration == 3
