@@ -98,8 +98,8 @@ def set_budget(
         torch.cuda.set_per_process_memory_fraction(1.0, before.device)
     if gb is None:
         return
-    if not gb > 0:
-        raise ValueError(f"memory_budget_gb must be positive, got {gb}")
+    if not isinstance(gb, int | float) or not gb > 0:
+        raise ValueError(f"memory_budget_gb must be a positive number of GB, got {gb!r}")
     device = torch.device(device)
     if device.type == "cuda":
         share = gb * GB / torch.cuda.get_device_properties(device).total_memory

@@ -41,7 +41,7 @@ def cases(size: str) -> list[Case]:
     """Resampling of images and labels to 0.5 mm and back; ``full`` has the size of a scan."""
     shape = (512, 512, 275) if size == "full" else (192, 192, 128)
     text = "x".join(map(str, shape))
-    floors = {("image", False): 3, ("image", True): 2, ("label", False): 20, ("label", True): 4}
+    floors = {("image", False): 3, ("image", True): 2, ("label", False): 8, ("label", True): 4}
     reading = Case(
         name="reading of a compressed NIfTI file",
         size=text,

@@ -94,9 +94,10 @@ def test_a_file_that_cannot_be_read_within_the_budget_is_named(tmp_path, held):
     set_budget(1.8, images=[{"image": str(path)}])
 
 
-def test_a_refused_budget_leaves_none():
-    with pytest.raises(ValueError, match="memory_budget_gb must be positive, got -1"):
-        set_budget(-1)
+@pytest.mark.parametrize("gb", [-1, 0, float("nan"), "4GB"])
+def test_a_refused_budget_leaves_none(gb):
+    with pytest.raises(ValueError, match="memory_budget_gb must be a positive number of GB, got"):
+        set_budget(gb)
     assert plan_windows(volume(10), ROI, batch=3).batch == 3
 
 
