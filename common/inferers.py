@@ -69,7 +69,8 @@ class VesselInferer(SlidingWindowInferer):
         """Return probabilities ``(B, 1, *spatial)`` in [0, 1] for ``inputs``, ``(B, C, *spatial)``."""
         plan = plan_windows(inputs, self.window, self.windows_at_once)
         self.sw_batch_size, see = plan.batch, partial(self.see, self.engine(network))
-        blended = torch.as_tensor(super().__call__(inputs, see, *args, device=plan.blend_on, **kwargs))
+        place = {} if plan.blend_on is None else {"device": plan.blend_on}
+        blended = torch.as_tensor(super().__call__(inputs, see, *args, **{**kwargs, **place}))
         make_room(inputs)
         return (blended > 0).to(blended.dtype) if self.blend == "union" else blended
 

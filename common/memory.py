@@ -1,8 +1,8 @@
 """How much memory an inference may take: what is chosen to stay below a budget, and a refusal where nothing would.
 
-A process has one memory, so there is one budget in it, which the option ``memory_budget_gb`` of inference sets. On a
-CPU it limits the memory of the whole process, on a GPU that of its tensors there. What the steps need was measured on a
-CPU, and is rounded up, so a little memory stays unused.
+A process has one memory, so a bundle has one budget, which the option ``memory_budget_gb`` sets when its inference
+begins and lifts when that ends. On a CPU it limits the memory of the whole process, on a GPU that of its tensors there.
+What the steps need was measured on a CPU, and is rounded up, so a little memory stays unused.
 """
 
 from __future__ import annotations
@@ -98,10 +98,11 @@ def set_budget(
         torch.cuda.set_per_process_memory_fraction(1.0, before.device)
     if gb is None:
         return
-    if not isinstance(gb, int | float) or not gb > 0:
+    if not isinstance(gb, int | float) or isinstance(gb, bool) or not 0 < gb < math.inf:
         raise ValueError(f"memory_budget_gb must be a positive number of GB, got {gb!r}")
     device = torch.device(device)
     if device.type == "cuda":
+        device = device if device.index is not None else torch.device("cuda", torch.cuda.current_device())
         share = gb * GB / torch.cuda.get_device_properties(device).total_memory
         torch.cuda.set_per_process_memory_fraction(min(share, 1.0), device)
     elif not _statm.exists():
@@ -112,7 +113,9 @@ def set_budget(
     _budget = budget
 
 
-def plan_windows(inputs: Tensor, roi_size: Sequence[int], batch: int = 1, volumes: float = 2) -> Plan:
+def plan_windows(
+    inputs: Tensor, roi_size: Sequence[int], batch: int = 1, volumes: float = 2, movable: bool = True
+) -> Plan:
     """Choose how many windows to run at once and where to blend them; without a budget what is asked for.
 
     Compiled networks of other windows are let go of where that makes the room that is needed.
@@ -122,6 +125,7 @@ def plan_windows(inputs: Tensor, roi_size: Sequence[int], batch: int = 1, volume
         roi_size: window edges in voxels.
         batch: windows at once, if there is no budget; with one the most on a CPU, where more are no faster.
         volumes: float volumes of the network's grid that blending needs.
+        movable: whether the windows of a GPU can be blended on the CPU.
 
     Raises:
         ValueError: If the budget is too little for one window, or for bringing the result back to the file's grid.
@@ -130,11 +134,12 @@ def plan_windows(inputs: Tensor, roi_size: Sequence[int], batch: int = 1, volume
         return Plan(batch)
     window, grid = math.prod(roi_size) * _budget.voxel_bytes, 4 * inputs[:, 0].numel()
     if _budget.device.type == "cuda":
-        for place, blending in ((_budget.device, volumes * grid), (torch.device("cpu"), 0)):
+        places = [(_budget.device, volumes * grid), (torch.device("cpu"), 0.0)][: 1 + movable]
+        for place, blending in places:
             fitting = _fitting(_budget.free() - blending, window)
             if fitting >= 1:
                 return _told(Plan(min(fitting, MAX_BATCH), place))
-        _afford(_budget, window, "a window of the network")
+        _afford(_budget, window + places[-1][1], "a window of the network")
     needed = max(_budget.engine + window + volumes * grid, _budget.writing * 4 * _file_voxels(inputs) + grid)
     _make_room(_budget, needed)
     _afford(_budget, needed, "the network, or what follows it,")

@@ -33,7 +33,7 @@ def load_nifti(path: Path, load: LoadImage) -> MetaTensor:
         What MONAI's ``NibabelReader`` gives, ``(1, X, Y, Z)``, but X is the innermost axis in memory, as in the file.
 
     Raises:
-        RuntimeError: If the file is damaged; MONAI's message holds the reason.
+        OSError, EOFError, ValueError, RuntimeError, HeaderDataError, WrapStructError: If the file is damaged.
     """
     reader = WholeFileReader()
     volume: MetaTensor = load(path, reader)
@@ -46,8 +46,8 @@ class WholeFileReader(NibabelReader):
     ISA-L (the package ``isal``, where it is installed, else Python's own gzip) checks the length and the checksum of
     what it unpacks, so a damaged file is refused; ITK, which is as fast, returns such a file as if it were whole. The
     geometry is nibabel's. MONAI would turn the voxels in memory, which takes longer than to read them, so a volume of
-    three axes comes with its axes in reverse; :attr:`reversed` says so. What is not compressed, has other axes, is
-    scaled, or is neither NIfTI-1 nor NIfTI-2 is left to MONAI.
+    three axes comes with its axes in reverse; :attr:`reversed` says so. What is not compressed, has other axes, or is
+    neither NIfTI-1 nor NIfTI-2 is left to MONAI.
     """
 
     reversed = False
@@ -71,11 +71,19 @@ class WholeFileReader(NibabelReader):
     def _get_array_data(self, img: Any, filename: PathLike) -> Any:
         """Return the voxels as float32, ``(Z, Y, X)`` where they are taken from a whole file."""
         stored, voxels = img.file_map["image"].fileobj, img.dataobj
-        if not isinstance(stored, BytesIO) or len(img.shape) != 3 or (voxels.slope, voxels.inter) != (1, 0):
+        if not isinstance(stored, BytesIO) or len(img.shape) != 3:
             return super()._get_array_data(img, filename)  # type: ignore[no-untyped-call]
+        if min(img.shape) < 1:
+            raise ValueError(f"its header says {img.shape} voxels")
         self.reversed = True
         values = np.frombuffer(stored.getbuffer(), voxels.dtype, int(np.prod(img.shape)), voxels.offset)
-        return values.reshape(img.shape[::-1]).astype(np.float32)
+        values = values.reshape(img.shape[::-1])
+        if (voxels.slope, voxels.inter) == (1, 0):
+            return values.astype(np.float32)
+        scaled = np.empty(values.shape, np.float32)
+        for index, plane in enumerate(values):  # in double precision, which would be too much for the whole
+            scaled[index] = plane * np.float64(voxels.slope) + np.float64(voxels.inter)
+        return scaled
 
 
 def _unpack(content: bytes) -> bytes:

@@ -24,7 +24,7 @@ from .memory import slices_at_once
 MODES = ("bilinear", "nearest")
 TURN = 1e-3  # voxels; an axis that strays less from its old direction over the whole volume has not turned
 SLAB = 8  # slices to resample at once; fewer where a budget of memory asks for it
-STEPS = 3  # copies of a slab at one time
+STEPS = 5  # copies of a slab at one time, with the slice more that lies at its end
 TIE = 6  # decimals of a position; of two voxels equally far the later is the nearest, whatever rounding says
 
 
@@ -51,8 +51,9 @@ class SeparableResample(SpatialResample):
         padding = self.padding_mode if padding_mode is None else padding_mode
         lines = None
         if isinstance(img, MetaTensor) and dst_affine is not None and not (self.lazy if lazy is None else lazy):
-            lines = _lines(img, dst_affine, spatial_size) if mode in MODES and padding == "border" else None
-        if lines is None or not isinstance(img, MetaTensor):
+            ours = mode in MODES and padding == "border" and not img.requires_grad
+            lines = _lines(img, dst_affine, spatial_size) if ours else None
+        if lines is None or dst_affine is None or not isinstance(img, MetaTensor):
             return torch.as_tensor(
                 super().__call__(img, dst_affine, spatial_size, mode, padding, align_corners, dtype, lazy)
             )
@@ -66,7 +67,7 @@ class SeparableResample(SpatialResample):
         meta = self.track_transform_meta(
             img,
             sp_size=[len(line) for line in lines],
-            affine=torch.linalg.solve(img.affine.double(), torch.as_tensor(dst_affine).to(img.affine.device).double()),
+            affine=torch.from_numpy(_between(img, dst_affine)),
             extra_info=undo,
             orig_size=tuple(img.shape[1:]),
             transform_info=self.get_transform_info(),
@@ -99,6 +100,7 @@ def resample_axes(volume: Tensor, lines: Sequence[NDArray[np.float64]], mode: st
         ``(C, *(len(line) for line in lines))``, float32, its axes in the memory's order of ``volume``: to turn a
         NIfTI file's would take as long as the rest.
     """
+    volume = volume.float() if volume.dtype == torch.bfloat16 else volume  # which NumPy does not have
     sizes, new = volume.shape[1:], [len(line) for line in lines]
     order = _memory_order(volume)
     # allocated by NumPy, which asks for large pages: to fill small ones takes as long as the nearest voxels
@@ -112,7 +114,8 @@ def resample_axes(volume: Tensor, lines: Sequence[NDArray[np.float64]], mode: st
     # the axes that shrink most go first, so that the others have less to do
     inner = sorted((axis for axis in range(len(new)) if axis != outer), key=lambda axis: new[axis] / sizes[axis])
     plane = prod(max(new[axis], sizes[axis]) for axis in inner) * max(sizes[outer] / new[outer], 1)
-    slab = slices_at_once(STEPS * 4 * len(volume) * plane, 4 * whole.numel(), SLAB)
+    bytes_each = max(4, volume.element_size())
+    slab = slices_at_once(STEPS * bytes_each * len(volume) * plane, 4 * whole.numel(), SLAB)
     for first in range(0, new[outer], slab):  # what lies between stays in the cache
         line = np.clip(lines[outer][first : first + slab], 0, sizes[outer] - 1)
         low, high = int(line.min()), min(int(line.max()) + 2, sizes[outer])
@@ -188,20 +191,25 @@ def _torch_type(dtype: Any) -> torch.dtype:
 def _lines(img: MetaTensor, dst_affine: Tensor, spatial_size: Any) -> list[NDArray[np.float64]] | None:
     """Return the old positions of the new voxels along each axis, None where an axis turns."""
     axes = img.ndim - 1
-    old = np.asarray(to_affine_nd(axes, img.affine.numpy(force=True)), np.float64)
-    new = np.asarray(to_affine_nd(axes, torch.as_tensor(dst_affine).numpy(force=True)), np.float64)
     if not isinstance(spatial_size, Sequence | np.ndarray | Tensor) or len(spatial_size) != axes:
         return None
     sizes = [int(size) for size in spatial_size]
     if min(sizes) < 1:
         return None
-    between = np.linalg.solve(old, new)
+    between = _between(img, dst_affine)
     scale, turned = np.diag(between)[:-1], between[:-1, :-1] - np.diag(np.diag(between)[:-1])
     if (np.abs(turned) * sizes).max() > TURN:
         return None
     return [
         _snapped(np.arange(n) * step + start, n) for n, step, start in zip(sizes, scale, between[:-1, -1], strict=True)
     ]
+
+
+def _between(img: MetaTensor, dst_affine: Tensor) -> NDArray[np.float64]:
+    """Return the affine from new voxels to those of ``img``."""
+    affines = img.affine.numpy(force=True), torch.as_tensor(dst_affine).numpy(force=True)
+    old, new = (np.asarray(to_affine_nd(img.ndim - 1, affine), np.float64) for affine in affines)
+    return np.asarray(np.linalg.solve(old, new), np.float64)
 
 
 def _snapped(line: NDArray[np.float64], size: int) -> NDArray[np.float64]:

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -72,9 +73,11 @@ def test_gradients_training_and_autocast_stay_with_torch(network, calls, windows
 @torch.no_grad()
 def test_another_result_than_that_of_torch_is_refused_with_a_warning(network, windows, monkeypatch):
     compiled = "common.engines._compile"
-    monkeypatch.setattr(compiled, lambda *_: lambda window: network(window) + 0.5)
+    monkeypatch.setattr(compiled, lambda *_: lambda window: network(window).flip(1))  # the two classes exchanged
     run = Engine("openvino")(network)
-    with pytest.warns(UserWarning, match=r"torch runs the network, because OpenVINO cannot: probabilities differ by 0"):
+    with pytest.warns(
+        UserWarning, match=r"torch runs the network, because OpenVINO cannot: logits differ by 0\.\d+ of"
+    ):
         first = run(windows)
     torch.testing.assert_close(first, network(windows))
     torch.testing.assert_close(run(windows), network(windows))
@@ -89,6 +92,31 @@ def test_a_network_that_cannot_be_converted_runs_in_torch(windows):
     run = Engine("openvino")(Strange().eval())
     with pytest.warns(UserWarning, match="torch runs the network, because OpenVINO cannot"):
         torch.testing.assert_close(run(windows), torch.special.bessel_j0(windows))
+
+
+@pytest.mark.parametrize("make", [torch.jit.script, torch.compile], ids=["scripted", "compiled"])
+def test_a_network_that_torch_has_compiled_stays_with_torch(network, make):
+    made = make(network)
+    assert Engine("openvino")(made) is made
+
+
+@torch.no_grad()
+def test_windows_on_other_devices_and_in_half_precision_stay_with_torch(network, calls):
+    run = Engine("openvino")(network.to("meta"))
+    assert run(torch.empty(2, 1, 8, 8, 8, device="meta")).shape == (2, 2, 8, 8, 8)
+    network.to_empty(device="cpu").bfloat16()
+    assert run(torch.ones(2, 1, 8, 8, 8, dtype=torch.bfloat16)).dtype == torch.bfloat16
+    assert len(calls) == 2
+
+
+@torch.no_grad()
+def test_threads_get_their_own_results(network):
+    run = Engine("openvino")(network)
+    windows = [torch.full((1, 1, 8, 8, 8), float(value)) for value in range(4)]
+    expected = [network(window) for window in windows]
+    with ThreadPoolExecutor(4) as pool:
+        got = list(pool.map(lambda number: torch.no_grad()(run)(windows[number % 4]), range(400)))
+    assert max(float((result - expected[number % 4]).abs().max()) for number, result in enumerate(got)) < 1e-5
 
 
 def test_without_openvino_there_is_a_warning_only_for_who_asked_for_it(network, monkeypatch, recwarn):

@@ -94,7 +94,7 @@ def test_a_file_that_cannot_be_read_within_the_budget_is_named(tmp_path, held):
     set_budget(1.8, images=[{"image": str(path)}])
 
 
-@pytest.mark.parametrize("gb", [-1, 0, float("nan"), "4GB"])
+@pytest.mark.parametrize("gb", [-1, 0, float("nan"), float("inf"), True, "4GB"])
 def test_a_refused_budget_leaves_none(gb):
     with pytest.raises(ValueError, match="memory_budget_gb must be a positive number of GB, got"):
         set_budget(gb)
@@ -127,6 +127,20 @@ def test_the_memory_of_this_process_is_what_counts():
 def test_on_a_gpu_the_batch_fills_the_budget_and_blending_moves_out_where_it_must(gb, voxels, plan):
     set_budget(gb, CUDA, voxel_bytes=1000)
     assert plan_windows(torch.empty(1, 1, voxels, device="meta"), ROI, batch=1) == plan
+
+
+@pytest.mark.usefixtures("gpu")
+def test_what_cannot_move_out_of_a_gpu_is_refused():
+    set_budget(3, CUDA, voxel_bytes=1000)
+    inputs = torch.empty(1, 1, 10**9, device="meta")
+    assert refusal_of(lambda: plan_windows(inputs, ROI, movable=False)) == pytest.approx(9.1)
+
+
+def test_a_gpu_without_a_number_is_the_present_one(gpu, monkeypatch):
+    monkeypatch.setattr("torch.cuda.current_device", lambda: 0)
+    set_budget(20, "cuda", voxel_bytes=1000)
+    assert plan_windows(torch.empty(1, 1, 10, device="meta"), ROI).blend_on == CUDA
+    assert gpu == [0.25]
 
 
 def test_torch_itself_keeps_to_the_share_of_a_gpu(gpu):
@@ -170,8 +184,8 @@ def test_a_volume_resampled_slice_by_slice_is_the_same(held):
     lines = [np.linspace(0, size - 1, new) for size, new in zip((12, 10, 20), (9, 15, 30), strict=True)]
     expected = resample_axes(values, lines, "bilinear")
     held(0)
-    set_budget((memory.SPARE + 4 * expected.numel() + 8000) / GB)  # one of the nine slices takes 7200 bytes
-    assert slices_at_once(7200, 4 * expected.numel(), most=8) == 1
+    set_budget((memory.SPARE + 4 * expected.numel() + 13000) / GB)  # one of the nine slices takes 12 kB
+    assert slices_at_once(12000, 4 * expected.numel(), most=8) == 1
     torch.testing.assert_close(resample_axes(values, lines, "bilinear"), expected, rtol=0, atol=0)
     set_budget((memory.SPARE + 4 * expected.numel()) / GB)
     refusal_of(lambda: resample_axes(values, lines, "bilinear"))

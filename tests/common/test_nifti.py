@@ -39,6 +39,7 @@ CASES = {
     "big-endian": {"order": ">"},
     "nifti-2": {"kind": nibabel.Nifti2Image},
     "scaled": {"slope": 0.5},
+    "scaled by what single precision rounds": {"slope": 0.1},
     "two volumes": {"shape": (5, 4, 3, 2)},
     "one volume of a series": {"shape": (5, 4, 3, 1)},
     "plane": {"shape": (5, 4)},
@@ -79,6 +80,29 @@ DAMAGES = {
 def test_a_damaged_file_is_refused(tmp_path, damage):
     path = write(tmp_path / "a.nii.gz", shape=(16, 16, 16))
     path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(ValueError, match=r"cannot read .*a\.nii\.gz; is it complete"):
+        LoadVolumed("image")({"image": path})
+
+
+def analyze(path):
+    nibabel.AnalyzeImage(np.zeros((5, 4, 3), np.int16), np.eye(4)).to_filename(path.with_name("b.img"))
+    path.write_bytes(gzip.compress(path.with_name("b.hdr").read_bytes() + path.with_name("b.img").read_bytes()))
+
+
+def short(path):
+    path.write_bytes(gzip.compress(gzip.decompress(path.read_bytes())[:200]))
+
+
+def negative(path):
+    content = bytearray(gzip.decompress(path.read_bytes()))
+    content[42:44] = (-5).to_bytes(2, "little", signed=True)
+    path.write_bytes(gzip.compress(bytes(content)))
+
+
+@pytest.mark.parametrize("spoil", [analyze, short, negative])
+def test_a_header_that_is_none_of_nifti_is_refused_by_name(tmp_path, spoil):
+    path = write(tmp_path / "a.nii.gz")
+    spoil(path)
     with pytest.raises(ValueError, match=r"cannot read .*a\.nii\.gz; is it complete"):
         LoadVolumed("image")({"image": path})
 

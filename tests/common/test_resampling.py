@@ -51,6 +51,24 @@ def test_the_result_and_its_inverse_are_those_of_monai(item, turn, spacing):
     assert not here["image"].applied_operations
 
 
+@pytest.mark.parametrize("shape", [(2, 31, 22, 17), (3, 31, 22)], ids=["two channels", "plane"])
+@pytest.mark.parametrize("mode", ["bilinear", "nearest"])
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float64, torch.bfloat16], ids=str)
+def test_channels_planes_and_other_types_go_the_same_way(shape, mode, dtype):
+    image = MetaTensor((torch.rand(shape, generator=torch.Generator().manual_seed(0)) * 200).to(dtype), affine=affine())
+    options = {"keys": "image", "pixdim": (0.5313, 0.5717, 0.5119)[: len(shape) - 1], "mode": mode, "dtype": np.float64}
+    theirs, ours = Spacingd(**options), ResampleToSpacingd(**options)
+    expected, got = theirs({"image": image}), ours({"image": image})
+    for there, here in ((expected, got), (theirs.inverse(expected), ours.inverse(got))):
+        torch.testing.assert_close(here["image"].as_tensor(), there["image"].as_tensor().float(), rtol=0, atol=2e-3)
+        torch.testing.assert_close(here["image"].affine, there["image"].affine, rtol=0, atol=1e-9)
+
+
+def test_gradients_pass():
+    image = MetaTensor(torch.rand(1, 8, 8, 8), affine=affine()).requires_grad_()
+    assert ResampleToSpacingd("image", 0.5)({"image": image})["image"].requires_grad
+
+
 def test_axes_that_turn_are_left_to_monai(item):
     options = {"keys": "image", "pixdim": 0.5, "diagonal": True, "dtype": np.float64}
     expected, got = Spacingd(**options)(item(7)), ResampleToSpacingd(**options)(item(7))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -133,9 +134,10 @@ class GuidedInferer(Inferer):
         meta = {name: value[0] if _is_list(value) else value for name, value in inputs.meta.items()}
         meta["affine"] = inputs.affine.reshape(-1, 4, 4)[0].numpy(force=True)
         image = inputs.as_tensor()[0]
-        plan_windows(inputs, self.roi_size, volumes=VOLUMES)  # of which there is one at a time; for the memory
+        check_memory = partial(plan_windows, inputs, self.roi_size, volumes=VOLUMES, movable=False)
+        check_memory()
         guidance = self.providers[arm].get(image, meta)
-        plan_windows(inputs, self.roi_size, volumes=VOLUMES)  # again, because the network of stage 1 may have to go
+        check_memory()  # again, because the network of stage 1 may have to go
         shape = tuple(image.shape[1:])
         channel = torch.from_numpy(draw_centerline(guidance.branches, shape, guidance.affine).astype(np.float32))
         guided = torch.cat([image, channel[None].to(image)])
