@@ -5,9 +5,9 @@ from __future__ import annotations
 import importlib.util
 import warnings
 from collections.abc import Callable
-from functools import cache, partial
+from functools import partial
 from importlib import import_module
-from threading import RLock
+from threading import Lock, RLock
 from typing import Any
 from weakref import WeakSet
 
@@ -21,7 +21,10 @@ TOLERANCE = {"openvino": 0.001, "openvino_bf16": 0.05}  # of the largest logit, 
 # of tracing, conversion and compilation
 NETWORK_ERRORS = (RuntimeError, ValueError, TypeError, AttributeError, IndexError, NotImplementedError)
 
+CORE = "core_of_coronary_bundles"  # an attribute of the module openvino
+
 _engines: WeakSet[Engine] = WeakSet()
+_turn_for_core = Lock()
 
 
 class Engine:
@@ -144,15 +147,18 @@ def _compile(recorded: torch.jit.ScriptModule, shape: tuple[int, ...], precision
     return lambda window: torch.from_numpy(request.infer([window.numpy()], share_inputs=True)[0])
 
 
-@cache
 def _core() -> Any:
-    """Return OpenVINO's core, which lives as long as the process.
+    """Return OpenVINO's core: one for the whole process, whichever bundle's copy of this package asks.
 
     A core that ends takes its CPU plugin with it, and that puts back the stack for signals that it found when it began.
     If this was the stack of a core that has ended before, the next signal, such as that of a data loader's worker that
-    exits, ends the process with a segmentation fault.
+    exits, ends the process with a segmentation fault. So it is kept where every copy of this package finds it.
     """
-    return import_module("openvino").Core()
+    openvino = import_module("openvino")
+    with _turn_for_core:
+        if not hasattr(openvino, CORE):
+            setattr(openvino, CORE, openvino.Core())
+        return getattr(openvino, CORE)
 
 
 def _fingerprint(network: nn.Module) -> tuple[Any, ...]:
