@@ -18,9 +18,8 @@ from torch import Tensor, nn
 ENGINES = ("auto", "torch", "openvino", "openvino_bf16")
 PRECISIONS = {"openvino": "f32", "openvino_bf16": "bf16"}  # OpenVINO's own default is bf16 where the CPU has it
 TOLERANCE = {"openvino": 0.001, "openvino_bf16": 0.05}  # of the largest logit, 1 at least; 5e-6 and 0.013 are usual
-# of tracing, conversion and compilation
-NETWORK_ERRORS = (RuntimeError, ValueError, TypeError, AttributeError, IndexError, NotImplementedError)
-
+# of recording, converting and compiling a network, and of an OpenVINO that is installed and does not load
+NETWORK_ERRORS = (RuntimeError, ValueError, TypeError, AttributeError, IndexError, NotImplementedError, ImportError)
 CORE = "core_of_coronary_bundles"  # an attribute of the module openvino
 
 _engines: WeakSet[Engine] = WeakSet()
@@ -108,7 +107,7 @@ class Engine:
 
 def release_engines() -> None:
     """Let go of what all engines keep in memory between two volumes, which is as much as a window takes."""
-    for engine in _engines:
+    for engine in list(_engines):
         engine.release()
 
 

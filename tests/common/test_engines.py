@@ -128,6 +128,16 @@ def test_without_openvino_there_is_a_warning_only_for_who_asked_for_it(network, 
         assert Engine("openvino")(network) is network
 
 
+@torch.no_grad()
+def test_an_openvino_that_does_not_load_leaves_the_network_to_torch(network, windows, monkeypatch):
+    def broken(_name):
+        raise ImportError("libopenvino.so.2640: cannot open shared object file")
+
+    monkeypatch.setattr("common.engines.import_module", broken)
+    with pytest.warns(UserWarning, match="because OpenVINO cannot: libopenvino"):
+        torch.testing.assert_close(Engine("auto")(network)(windows), network(windows))
+
+
 def test_an_unknown_engine_is_refused():
     with pytest.raises(ValueError, match=r"engine must be one of \['auto', 'torch'.*got 'onnx'"):
         Engine("onnx")
