@@ -46,8 +46,8 @@ class WholeFileReader(NibabelReader):
     ISA-L (the package ``isal``, where it is installed, else Python's own gzip) checks the length and the checksum of
     what it unpacks, so a damaged file is refused; ITK, which is as fast, returns such a file as if it were whole. The
     geometry is nibabel's. MONAI would turn the voxels in memory, which takes longer than to read them, so a volume of
-    three axes comes with its axes in reverse; :attr:`reversed` says so. What is not compressed, has other axes, or is
-    neither NIfTI-1 nor NIfTI-2 is left to MONAI.
+    three axes comes with its axes in reverse; :attr:`reversed` says so. What is not compressed, has other axes or no
+    real numbers, or is neither NIfTI-1 nor NIfTI-2 is left to MONAI.
     """
 
     reversed = False
@@ -71,7 +71,7 @@ class WholeFileReader(NibabelReader):
     def _get_array_data(self, img: Any, filename: PathLike) -> Any:
         """Return the voxels as float32, ``(Z, Y, X)`` where they are taken from a whole file."""
         stored, voxels = img.file_map["image"].fileobj, img.dataobj
-        if not isinstance(stored, BytesIO) or len(img.shape) != 3:
+        if not isinstance(stored, BytesIO) or len(img.shape) != 3 or voxels.dtype.kind not in "iuf":
             return super()._get_array_data(img, filename)  # type: ignore[no-untyped-call]
         if min(img.shape) < 1:
             raise ValueError(f"its header says {img.shape} voxels")
