@@ -9,8 +9,6 @@ from typing import Any, NamedTuple
 
 import nibabel
 import numpy as np
-from nibabel.spatialimages import HeaderDataError
-from nibabel.wrapstruct import WrapStructError
 from numpy.typing import NDArray
 
 from ..grids import NIFTI_SUFFIXES, Grid
@@ -53,7 +51,7 @@ def read_volume(path: Path) -> Volume:
         else:
             loaded = LoadVolumed("volume")({"volume": path})["volume"]
             voxels, affine, conflict_mm = loaded[0].numpy(force=True), grid_of(loaded).affine, 0.0
-    except (*DAMAGED, HeaderDataError, WrapStructError, MemoryError, OverflowError) as error:
+    except (*DAMAGED, MemoryError, OverflowError) as error:
         if isinstance(error, ValueError) and str(path) in str(error):
             raise
         raise ValueError(
