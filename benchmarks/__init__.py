@@ -2,7 +2,7 @@
 
     python -m benchmarks [--size quick|full] [--case losses,metrics] [--rounds N] [--json FILE]
 
-``quick`` is for CI (under two minutes on one core); ``full`` uses the sizes of the claims and, run without ``--case``,
+``quick`` is for CI (nine minutes on one core); ``full`` uses the sizes of the claims and, run without ``--case``,
 rewrites ``RESULTS.md``. The exit status is 1 if a floor is missed. Rules of the house:
 
 * A variant's result is compared with the peer's before anything is timed; a wrong variant stops the run.
