@@ -40,14 +40,36 @@ def load_nifti(path: Path, load: LoadImage) -> MetaTensor:
     return volume.permute(0, 3, 2, 1) if reader.reversed else volume  # type: ignore[return-value]
 
 
+def whole_image(path: Path) -> Any:
+    """Return nibabel's image of a NIfTI file, unpacked at once and checked to the end.
+
+    ISA-L (the package ``isal``, where it is installed, else Python's own gzip) checks the length and the checksum of
+    what it unpacks, so a damaged file is refused; ITK, which is as fast, returns such a file as if it were whole.
+
+    Args:
+        path: ``.nii`` or ``.nii.gz``.
+
+    Returns:
+        A ``Nifti1Image`` or ``Nifti2Image``; None where the file begins like neither.
+
+    Raises:
+        EOFError: If the file ends too early.
+        OSError: If it cannot be read, or its checksum is wrong.
+        HeaderDataError, WrapStructError: If its header is damaged.
+    """
+    content = path.read_bytes()
+    if path.name.lower().endswith(".gz"):
+        content = _unpack(content)
+    kind = HEADERS.get(int.from_bytes(content[:4], "little")) or HEADERS.get(int.from_bytes(content[:4], "big"))
+    return kind and kind.from_bytes(content)
+
+
 class WholeFileReader(NibabelReader):
     """MONAI's NIfTI reader for compressed files: unpacked at once, and never turned in memory.
 
-    ISA-L (the package ``isal``, where it is installed, else Python's own gzip) checks the length and the checksum of
-    what it unpacks, so a damaged file is refused; ITK, which is as fast, returns such a file as if it were whole. The
-    geometry is nibabel's. MONAI would turn the voxels in memory, which takes longer than to read them, so a volume of
-    three axes comes with its axes in reverse; :attr:`reversed` says so. What is not compressed, has other axes or no
-    real numbers, or is neither NIfTI-1 nor NIfTI-2 is left to MONAI.
+    See :func:`whole_image`. The geometry is nibabel's. MONAI would turn the voxels in memory, which takes longer than
+    to read them, so a volume of three axes comes with its axes in reverse; :attr:`reversed` says so. What is not
+    compressed, has other axes or no real numbers, or is neither NIfTI-1 nor NIfTI-2 is left to MONAI.
     """
 
     reversed = False
@@ -61,11 +83,10 @@ class WholeFileReader(NibabelReader):
         """
         names = ensure_tuple(data)
         if len(names) == 1 and str(names[0]).lower().endswith(".gz"):
-            content = _unpack(Path(names[0]).read_bytes())
-            kind = HEADERS.get(int.from_bytes(content[:4], "little")) or HEADERS.get(int.from_bytes(content[:4], "big"))
-            if kind is not None:
+            image = whole_image(Path(names[0]))
+            if image is not None:
                 self.filenames = names
-                return correct_nifti_header_if_necessary(kind.from_bytes(content))  # type: ignore[no-untyped-call]
+                return correct_nifti_header_if_necessary(image)  # type: ignore[no-untyped-call]
         return super().read(data, **kwargs)
 
     def _get_array_data(self, img: Any, filename: PathLike) -> Any:

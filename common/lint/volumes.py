@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import nibabel
 import numpy as np
 from numpy.typing import NDArray
 
 from ..grids import NIFTI_SUFFIXES, Grid
 from ..loading import DAMAGED, LoadVolumed, grid_of
+from ..nifti import whole_image
 
-_NIFTI2_HEADER = 540  # bytes; the number that begins such a header
 _FORM_MM = 0.1  # farther apart the two affines of a NIfTI header are not the same
 
 
@@ -71,12 +69,9 @@ def hash_of(voxels: NDArray[Any]) -> str:
 
 def _read_nifti(path: Path) -> tuple[NDArray[Any], NDArray[np.float64], float]:
     """Return voxels, affine and the distance between the header's affines."""
-    content = path.read_bytes()
-    if path.name.lower().endswith(".gz"):
-        content = gzip.decompress(content)
-    sizes = (content[:4], content[3::-1])  # the header's size in either byte order
-    is_second = any(int.from_bytes(size, "little") == _NIFTI2_HEADER for size in sizes)
-    image: Any = (nibabel.Nifti2Image if is_second else nibabel.Nifti1Image).from_bytes(content)
+    image = whole_image(path)
+    if image is None:
+        raise ValueError("it begins like neither NIfTI-1 nor NIfTI-2")
     proxy = image.dataobj
     if image.get_data_dtype().fields or image.get_data_dtype().kind == "c":
         raise ValueError("it is a colour or complex image")
