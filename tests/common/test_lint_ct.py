@@ -150,6 +150,17 @@ def test_a_mirrored_label_is_told_from_a_wrong_one(case, monkeypatch):
     assert found(case)["label beside vessels"][0] == "warning"
 
 
+def test_a_label_in_a_chamber_is_as_bright_as_a_vessel_and_yet_mirrored(case):
+    voxels = hounsfield()
+    voxels[SHAPE[0] // 2 :] = 400  # a chamber where the vessel's mirror image lies
+    write(case.image, voxels)
+    assert "label beside vessels" not in found(case)
+    write(case.label, mask()[::-1])
+    severity, text = found(case)["label beside vessels"]
+    assert severity == "error"
+    assert "below 400 HU, and half of what is 2 mm beside it below 400 HU" in text
+
+
 def test_a_mirrored_centerline_names_the_frame_that_fits(case, tmp_path):
     miniatures.centerline(tmp_path / "a.json", frame="LPS")
     severity, text = found(case)["centerline"]
