@@ -13,3 +13,10 @@ def check_same_shape(**arrays: Tensor | NDArray[np.generic]) -> None:
     if len(set(shapes.values())) > 1:
         listed = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
         raise ValueError(f"shapes must be equal, got {listed}")
+
+
+def check_switches(**switches: object) -> None:
+    """Raise a ``ValueError`` unless every option is True or False: the text "false" would count as true."""
+    for name, value in switches.items():
+        if not isinstance(value, bool):
+            raise ValueError(f"{name} must be True or False, on a command line with a capital letter, got {value!r}")

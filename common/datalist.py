@@ -49,7 +49,7 @@ def datalist(
 
     Args:
         root: folder of the data set, as it was unpacked.
-        out: JSON file to write; masks that have to be drawn from polygons go to masks/ beside it.
+        out: JSON file to write; masks that have to be drawn from polygons go to <out>_masks/ beside it.
         layout: auto, imagecas, imagecas-x, asoca, cat08, totalsegmentator, nnunet, dca1, arcade, xcad or pairs.
         folds: for cross-validation: a number of folds; a JSON file [{"name": ..., "fold": ..., "group": ...}, ...]; or
             published, for those of nnU-Net. All cases then go to "training" with their fold.
@@ -59,7 +59,7 @@ def datalist(
         groups: JSON file {"case": "patient", ...}: cases of one patient stay together.
         seed: of the random choice of folds, validation and test.
         modality: ct or xca (X-ray angiograms), where the format does not tell.
-        binary: for a label of other values than 0 and 1 (of a CT or a still), write (label > 0) to masks/ beside OUT,
+        binary: for a label of other values than 0 and 1 (of a CT or a still), write (label > 0) to <out>_masks/ beside,
             and list that.
         export: nnunet, to write nnUNet_raw/Dataset500_<name> beside OUT too, of links to the files.
         workers: processes that check cases; each needs 1.1 GB where volumes are 512 x 512 x 275.
@@ -76,7 +76,8 @@ def datalist(
     check_writable(target.parent)
     name, why = choose_layout(Path(root), layout)
     print(f"layout: {name}, by {why}")
-    found = LAYOUTS[name].collect(Path(root), target.parent / "masks")
+    masks = target.with_name(f"{target.stem}_masks")  # not "masks": beside it may lie the list of another data set
+    found = LAYOUTS[name].collect(Path(root), masks)
     if not found.cases:
         raise ValueError(f"{root}, read as {name}, has no labelled image; {describe_layouts()}")
     plan = _plan(found, folds, validation, test, split, groups, seed)
@@ -84,7 +85,7 @@ def datalist(
     cases = inspect_cases(found.cases, kind, workers)
     plan = plan.only({case.name for case in cases if case.usable})
     if binary:
-        found.cases = _binarized(found.cases, cases, target.parent / "masks", kind)
+        found.cases = _binarized(found.cases, cases, masks, kind)
     facts = {"folder": str(root), "layout": f"{name}, by {why}", "modality": kind, "split": plan.origin}
     findings = [*_about_folder(found, plan), *compare_cases(cases, plan.places(), plan.groups)]
     report = Report(Path(root).resolve().name, facts, cases, plan.sections, findings)
@@ -169,8 +170,14 @@ def _plan(
         return Plan({n: "training" if n in held else "test" for n in names}, held, known | more, f"folds ({folds})")
     name, published = _published(found, split)
     sections = sections_of(names, published, known, validation, test, seed)
+    taken = test is None and bool(published)
+    if taken and validation and "validation" in published.values():
+        raise ValueError(
+            f"the published split ({name}) has a validation section, so none is drawn: leave out --validation, or draw "
+            "the test too, with --test"
+        )
     drawn = [f"{share:g} for {part}" for part, share in (("test", test), ("validation", validation)) if share]
-    parts = [] if test is not None or not published else [f"the publishers' ({name})"]
+    parts = [f"the publishers' ({name})"] if taken else []
     parts += [f"drawn by patient, {' and '.join(drawn)}, seed {seed}"] if drawn else []
     if not parts:
         parts = ["none: all cases are for training; draw a split with --validation 0.1 --test 0.2, or --folds 5"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Mapping, Sequence
 from itertools import product
 from pathlib import Path
@@ -11,12 +12,19 @@ import nibabel
 import numpy as np
 from monai.data.utils import orientation_ras_lps
 from monai.utils import optional_import
+from nibabel.filebasedimages import ImageFileError
+from nibabel.spatialimages import HeaderDataError
+from nibabel.wrapstruct import WrapStructError
 from numpy.typing import ArrayLike, NDArray
 
 itk, _ = optional_import("itk")  # raises a helpful message at its first use where it is absent
 
 NIFTI_SUFFIXES = (".nii.gz", ".nii")
 VOLUME_SUFFIXES = (*NIFTI_SUFFIXES, ".nrrd", ".mha", ".mhd")
+BROKEN = (  # what readers raise on damaged files, beside ValueError
+    *(OSError, EOFError, RuntimeError, OverflowError, zlib.error),
+    *(ImageFileError, HeaderDataError, WrapStructError),
+)
 TOLERANCE = 0.1  # voxels; headers in single precision stay far below it, a shifted or flipped label far above
 
 
@@ -66,7 +74,7 @@ def read_grid(path: str | Path) -> Grid:
             single = shape[:3] if set(shape[3:]) == {1} else shape  # a time axis of one volume is none
             return Grid(single, np.asarray(header.affine, dtype=np.float64))
         return _read_with_itk(path)
-    except (nibabel.filebasedimages.ImageFileError, RuntimeError, OSError, EOFError) as error:
+    except BROKEN as error:
         reason = " ".join(str(error).split())
         raise ValueError(
             f"cannot read the header of {path}; is it complete, and of the format that its name says? Copy or export "

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,19 +11,13 @@ from monai.config import KeysCollection
 from monai.data import ITKReader, MetaTensor
 from monai.transforms import LoadImage, MapTransform
 from monai.utils import ImageMetaKey
-from nibabel.filebasedimages import ImageFileError
-from nibabel.spatialimages import HeaderDataError
-from nibabel.wrapstruct import WrapStructError
 from torch import Tensor
 
 from .diagnostics.notes import note_values, warn
-from .grids import NIFTI_SUFFIXES, Grid, describe_difference, dicom_series, longest_series, spacing_mm
+from .grids import BROKEN, NIFTI_SUFFIXES, Grid, describe_difference, dicom_series, longest_series, spacing_mm
 from .nifti import load_nifti
 
-DAMAGED = (  # what readers raise on such files
-    *(OSError, EOFError, RuntimeError, ValueError, zlib.error),
-    *(ImageFileError, HeaderDataError, WrapStructError),
-)
+DAMAGED = (*BROKEN, ValueError)
 MIN_SPACING_MM, MAX_SPACING_MM = 0.05, 10.0  # beyond them the header is wrong, not the scanner unusual
 VISIBLE_SHARE = 0.375  # of a slice that a vessel along it must fill; 50 of the 130 HU between fat and blood are left
 HU_SPAN = 255  # air to contrast spans more than 1000 HU; an 8-bit or normalized image this much at most

@@ -57,6 +57,7 @@ def read_checkpoint(path: Path, allow_pickle: bool = False) -> Checkpoint:
     Raises:
         ValueError: If torch cannot read it, it needs code and that is not allowed, or holds no state dict.
     """
+    _refuse_other_kinds(path)
     content = _load_script(path, allow_pickle) if _is_script(path) else _load(path, allow_pickle)
     tensors, entry, module = _find(content, path)
     return Checkpoint(tensors, entry, content, module)
@@ -80,6 +81,20 @@ def _load(path: Path, allow_pickle: bool) -> Any:
         ) from error
     except (pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
         raise ValueError(f"{path} is not a file that torch can load ({_first_line(error)}): fetch it again") from error
+
+
+def _refuse_other_kinds(path: Path) -> None:
+    """Say what a file is that downloads leave in the place of a checkpoint."""
+    with path.open("rb") as file:
+        head = file.read(64).lstrip()
+    if head.startswith(b"<"):
+        raise ValueError(f"{path} is a web page, not a checkpoint: open it in a browser, it says how to get the file")
+    if head.startswith(b"version https://git-lfs"):
+        raise ValueError(f"{path} is a pointer of Git LFS, not a checkpoint: get the file with git lfs pull")
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            if not any(name.endswith(("data.pkl", "constants.pkl")) for name in archive.namelist()):
+                raise ValueError(f"{path} is an archive, not a checkpoint: unpack it, and convert the file inside")
 
 
 def _needs_code(path: Path, error: Exception) -> str:

@@ -47,7 +47,9 @@ def collect_arcade(root: Path, masks: Path) -> Collection:
     Raises:
         ValueError: If there are only polygons of lesions, or the folder ``masks`` lies inside the data set.
     """
-    files = {section: path for section, path in _coco_files(root).items() if LESION not in path.as_posix().lower()}
+    whole = root.resolve().name.lower() == LESION  # what the folders above are called says nothing
+    parts = {section: (path, path.relative_to(root).as_posix().lower()) for section, path in _coco_files(root).items()}
+    files = {section: path for section, (path, name) in parts.items() if LESION not in name and not whole}
     if not files:
         raise ValueError(
             f"{root} has annotations of stenoses alone, which outline no vessels; give ARCADE's syntax half"
@@ -56,7 +58,7 @@ def collect_arcade(root: Path, masks: Path) -> Collection:
         raise ValueError(f"the masks would be written to {masks}, inside the data set; give an --out elsewhere")
     split: dict[str, str] = {}
     found = Collection([], {PUBLISHED: split}, notes=[f"masks drawn from polygons: {masks}"])
-    if len(files) < len(_coco_files(root)) or (root / LESION).is_dir():
+    if len(files) < len(parts) or (root / LESION).is_dir():
         found.notes.append("the stenosis half outlines lesions, not vessels: left out")
     for section, path in files.items():
         for outlines in tqdm(read_coco(path), f"drawing {section}", unit="image"):

@@ -55,8 +55,9 @@ def collect_nnunet(root: Path, _masks: Path) -> Collection:
 def _cases(root: Path, part: str, found: Collection) -> list[Case]:
     """Return the cases of one part; what has no partner goes to ``found.unmatched``."""
     images = _named(root / f"images{part}")
-    channelled = bool(images) and all(_CHANNEL.fullmatch(name) for name in images)
     labels = _named(root / f"labels{part}")
+    numbered = bool(images) and all(_CHANNEL.fullmatch(name) for name in images)
+    channelled = numbered and not images.keys() & labels.keys()  # a label has no channel: then it is the case's number
     cases, channels = [], set()
     for name, path in images.items():
         match = _CHANNEL.fullmatch(name) if channelled else None

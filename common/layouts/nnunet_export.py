@@ -15,7 +15,7 @@ from .nnunet import SPLITS
 
 # what nnU-Net's readers (NibabelIO, SimpleITKIO, NaturalImage2DIO) take; MetaImage only in one file
 ENDINGS = (".nii.gz", ".nrrd", ".mha", ".png", ".bmp", ".tif")
-DATASET = "Dataset500"  # nnU-Net finds it by the number; 500 and more are free
+FIRST = 500  # nnU-Net finds a data set by its number, which two must not share; those from 500 are free
 
 
 def export_nnunet(
@@ -27,6 +27,8 @@ def export_nnunet(
     values: Mapping[str, Sequence[float]],
 ) -> Path:
     """Write ``<parent>/nnUNet_raw/Dataset500_<name>`` with links to the images and labels.
+
+    Where another data set has the number 500, it is the next one that is free.
 
     Args:
         parent: folder to write to.
@@ -42,17 +44,23 @@ def export_nnunet(
 
     Raises:
         ValueError: If the files are not of one format that nnU-Net reads, or labels have values that it refuses.
-        OSError: If links cannot be made.
+        OSError: If links cannot be made, or a file lies where one should be.
     """
     ending = _ending(cases)
     classes = _classes(values)
-    folder = parent / "nnUNet_raw" / f"{DATASET}_{re.sub('[^A-Za-z0-9]+', '', name) or 'Coronary'}"
-    _remove_links(folder)
+    folder = _folder(parent / "nnUNet_raw", re.sub("[^A-Za-z0-9]+", "", name) or "Coronary")
+    links = {}
     for case in cases:
         part = "Ts" if sections[case.name] == "test" else "Tr"
         if case.label is not None:
-            _link(folder / f"images{part}" / f"{case.name}_0000{ending}", case.image)
-            _link(folder / f"labels{part}" / f"{case.name}{ending}", case.label)
+            links[folder / f"images{part}" / f"{case.name}_0000{ending}"] = case.image
+            links[folder / f"labels{part}" / f"{case.name}{ending}"] = case.label
+    for link in links:
+        if link.exists() and not link.is_symlink():
+            raise FileExistsError(f"{link} is a file, not a link of an earlier export: move it away, it would be lost")
+    _remove_links(folder)
+    for link, target in links.items():
+        _link(link, target)
     training = [case.name for case in cases if sections[case.name] != "test"]
     content = {
         "channel_names": {"0": "CT" if ending in ENDINGS[:3] else "XA"},
@@ -66,6 +74,14 @@ def export_nnunet(
         with replacing(folder / SPLITS) as temporary:
             temporary.write_text(json.dumps(splits, indent=1), encoding="ascii")
     return folder
+
+
+def _folder(parent: Path, name: str) -> Path:
+    """Return the folder of a data set: the one of its name, else with the first number that none has."""
+    numbers = {path.name.partition("_")[2]: path for path in sorted(parent.glob("Dataset[0-9][0-9][0-9]_*"))}
+    taken = {path.name.partition("_")[0] for path in numbers.values()}
+    free = next(f"Dataset{n}" for n in range(FIRST, FIRST + len(taken) + 1) if f"Dataset{n}" not in taken)
+    return numbers.get(name, parent / f"{free}_{name}")
 
 
 def _ending(cases: Sequence[Case]) -> str:
@@ -83,13 +99,13 @@ def _ending(cases: Sequence[Case]) -> str:
 def _classes(values: Mapping[str, Sequence[float]]) -> list[int]:
     """Return the classes 1 ... n of all labels."""
     found = sorted({value for listed in values.values() for value in listed} - {0})
-    highest = int(max(found, default=1))
-    if any(value != int(value) or value < 0 for value in found) or highest > len(BRANCH_LABELS):
+    highest = max(found, default=1)
+    if not all(float(value).is_integer() and 0 < value <= len(BRANCH_LABELS) for value in found):
         raise ValueError(
             f"nnU-Net needs labels 0, 1, 2, ... without gaps, these hold {', '.join(f'{value:g}' for value in found)}; "
             "--binary True writes masks of (label > 0), and links those"
         )
-    return list(range(1, highest + 1))
+    return list(range(1, int(highest) + 1))
 
 
 def _class_name(value: int, classes: Sequence[int]) -> str:

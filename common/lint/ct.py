@@ -10,9 +10,10 @@ import torch
 from monai.data import MetaTensor
 from monai.utils import ImageMetaKey
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from ..centerline.readers import read_centerline
-from ..components import label_components
+from ..components import foreground_box, label_components
 from ..diagnostics.volumes import MAX_COMPONENTS, VOLUME_ML, contrast_phase
 from ..grids import Grid, describe_difference, spacing_mm
 from ..heart_box import CONTRAST_HU, locate_heart
@@ -27,7 +28,10 @@ DARKEST_LUMEN_HU = {True: 100.0, False: -20.0}  # median, with contrast and with
 BESIDE_MM = 2.0  # from the lumen, where its wall and the blur of the scanner have ended
 SMALLEST_STEP_HU = {True: 75.0, False: 20.0}  # from beside a vessel to its lumen; phantoms have 320, and 50 without
 SAMPLED = 200_000  # voxels of a label; that of both trees has fewer, an inverted one hundreds of times as many
+DEEPEST = 8  # voxels to go in from the rim of a label for its middle
 VALUES_LISTED = 20
+
+Places = tuple[NDArray[np.int64], ...]  # an array of indices for each axis
 
 
 def inspect_ct(case: Case) -> CaseReport:
@@ -150,36 +154,61 @@ class _Brightness(NamedTuple):
 
 def _check_place(image: Volume, mask: NDArray[np.bool_], contrast: bool, report: CaseReport) -> None:
     """Say that a label does not lie on vessels, which are brighter than what is around them, and would mirrored."""
-    flat = np.flatnonzero(mask.T)  # in the order of the file
-    places = np.unravel_index(flat[:: max(flat.size // SAMPLED, 1)], mask.T.shape)[::-1]
-    here = _brightness(image, mask, places, contrast)
+    places = _sampled(mask.T)
+    here = _brightness(image, mask, places, places, contrast)
+    if here.is_vessel:
+        return
+    core = _core(mask)  # of a label that is drawn too wide only the middle is lumen
+    here = _brightness(image, mask, places, core, contrast)
     if here.is_vessel:
         return
     mirrored = {}
-    for axis, size in enumerate(mask.shape):
-        flipped = tuple(size - 1 - line if other == axis else line for other, line in enumerate(places))
-        mirrored[axis] = _brightness(image, np.flip(mask, axis), flipped, contrast)
+    for axis in range(3):
+        around, middle = (_flipped(at, axis, mask.shape) for at in (places, core))
+        mirrored[axis] = _brightness(image, np.flip(mask, axis), around, middle, contrast)
     best = max(mirrored, key=lambda axis: (mirrored[axis].is_vessel, mirrored[axis].step_hu))
     there = mirrored[best]
+    fits = there.is_vessel and there.step_hu > here.step_hu
     expected = "blood with contrast has more than 150" if contrast else "blood has 30 to 50, fat -100"
     cure = (
         f"mirrored along axis {best} it would lie on {there.inside_hu:.0f} HU with {there.beside_hu:.0f} HU beside it: "
         "is it flipped? "
     )
     report.add(
-        "error" if there.is_vessel else "warning",
+        "error" if fits else "warning",
         "label beside vessels",
-        f"half of the label's voxels are below {here.inside_hu:.0f} HU, and half of what is {BESIDE_MM:g} mm beside it "
+        f"half of the label's middle is below {here.inside_hu:.0f} HU, and half of what is {BESIDE_MM:g} mm beside it "
         f"below {here.beside_hu:.0f} HU; {expected} HU, and a vessel is brighter than its surroundings",
-        f"{cure * there.is_vessel}look at the picture: is it the label of this case, and drawn on this image?",
+        f"{cure * fits}look at the picture: is it the label of this case, and drawn on this image?",
     )
 
 
-def _brightness(
-    image: Volume, mask: NDArray[np.bool_], places: tuple[NDArray[np.int64], ...], contrast: bool
-) -> _Brightness:
-    """Return how bright an image is in a mask, of which voxels are at ``places``, and beside it."""
-    inside, beside = image.voxels[places], []
+def _core(mask: NDArray[np.bool_]) -> Places:
+    """Return the places of the voxels that lie deepest in a mask, a quarter of them or more."""
+    box = foreground_box(mask) or tuple(slice(0, size) for size in mask.shape)
+    core = mask[box].T  # in the order of the file
+    least = np.count_nonzero(core) / 4
+    for _ in range(DEEPEST):
+        eroded = np.asarray(ndimage.binary_erosion(core))
+        if np.count_nonzero(eroded) < least:
+            break
+        core = eroded
+    return tuple(line + part.start for line, part in zip(_sampled(core), box, strict=True))
+
+
+def _sampled(mask: NDArray[np.bool_]) -> Places:
+    """Return places, of X, Y and Z, of voxels in a mask with the axes ``(Z, Y, X)``."""
+    flat = np.flatnonzero(mask)
+    return np.unravel_index(flat[:: max(flat.size // SAMPLED, 1)], mask.shape)[::-1]
+
+
+def _flipped(places: Places, axis: int, shape: tuple[int, ...]) -> Places:
+    return tuple(shape[axis] - 1 - line if other == axis else line for other, line in enumerate(places))
+
+
+def _brightness(image: Volume, mask: NDArray[np.bool_], places: Places, core: Places, contrast: bool) -> _Brightness:
+    """Return how bright an image is at ``core`` of a mask, and beside it, where ``places`` are voxels of the mask."""
+    inside, beside = image.voxels[core], []
     for axis, edge in enumerate(spacing_mm(image.grid.affine)):
         for direction in (-1, 1):
             moved = places[axis] + direction * max(round(BESIDE_MM / edge), 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from ..files import replacing, write_json_file
 from .findings import SEVERITIES, CaseReport, Finding
 from .whole import summarize
 
+FIGURES = re.compile(r"\S*[\d/\\.]\S*")  # words of a finding that differ from case to case: numbers and files
 _STYLE = """
 body{font:14px/1.45 system-ui,sans-serif;margin:24px auto;max-width:1300px;padding:0 16px;color:#1c1c1c}
 h1{font-size:22px}h2{font-size:17px;margin-top:28px}table{border-collapse:collapse;width:100%}
@@ -49,10 +51,12 @@ class Report:
     findings: Sequence[Finding]
 
     def grouped(self) -> list[Finding]:
-        """Return the findings, one for each kind and severity, the worst first; its cases are all that share it."""
-        kinds: dict[tuple[str, str], list[Finding]] = {}
-        for finding in (*self.findings, *(finding for case in self.cases for finding in case.findings)):
-            kinds.setdefault((finding.severity, finding.check), []).append(finding)
+        """Return the findings, the worst first; those of cases that differ in figures and files alone are one."""
+        kinds: dict[tuple[str, str, str], list[Finding]] = {}
+        for finding in self.findings:
+            kinds.setdefault((finding.severity, finding.check, finding.text), []).append(finding)
+        for finding in (finding for case in self.cases for finding in case.findings):
+            kinds.setdefault((finding.severity, finding.check, FIGURES.sub("", finding.text)), []).append(finding)
         ordered = sorted(kinds.values(), key=lambda same: (SEVERITIES.index(same[0].severity), -len(same)))
         return [same[0]._replace(cases=tuple(dict.fromkeys(c for f in same for c in f.cases))) for same in ordered]
 

@@ -78,7 +78,8 @@ def _panel(
 ) -> NDArray[np.uint8]:
     """Return a panel ``(HEIGHT_PX, width, 3)`` of what has its axes from right to left and from bottom to top."""
     values = np.ascontiguousarray(picture[::-1, ::-1].T, np.float32)
-    low, high = window or np.percentile(values[np.isfinite(values)], (1, 99))
+    finite = values[np.isfinite(values)]
+    low, high = window or (np.percentile(finite, (1, 99)) if finite.size else (0.0, 1.0))
     grey = 255 * np.clip((np.nan_to_num(values) - low) / max(high - low, 1e-6), 0, 1)
     edges = np.array(picture.shape) * spacing
     size = (int(np.clip(round(HEIGHT_PX * edges[0] / edges[1]), 16, 3 * HEIGHT_PX)), HEIGHT_PX)

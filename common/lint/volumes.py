@@ -6,6 +6,7 @@ import hashlib
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import nibabel
 import numpy as np
 from numpy.typing import NDArray
 
@@ -39,7 +40,7 @@ def read_volume(path: Path) -> Volume:
     checksum at the end of a .nii.gz counts too.
 
     Raises:
-        ValueError: If there is no such file, or it cannot be read or is damaged.
+        ValueError: If there is no such file, or it cannot be read or is damaged, its affine included.
     """
     try:
         if not path.exists():
@@ -49,13 +50,18 @@ def read_volume(path: Path) -> Volume:
         else:
             loaded = LoadVolumed("volume")({"volume": path})["volume"]
             voxels, affine, conflict_mm = loaded[0].numpy(force=True), grid_of(loaded).affine, 0.0
-    except (*DAMAGED, MemoryError, OverflowError) as error:
+    except (*DAMAGED, MemoryError) as error:
         if isinstance(error, ValueError) and str(path) in str(error):
             raise
         raise ValueError(
             f"cannot read {path}; is it complete, and of the format that its name says? Copy or export it again (the "
             f"reader says: {' '.join(str(error).split()) or type(error).__name__})"
         ) from error
+    if not np.isfinite(affine).all() or np.linalg.matrix_rank(affine) < 4:
+        raise ValueError(
+            f"{path}: its header places all voxels in a plane, or nowhere (affine {affine.tolist()}); export it again, "
+            "or correct the affine"
+        )
     return Volume(voxels, Grid(voxels.shape, affine), hash_of(voxels), conflict_mm)
 
 
@@ -70,8 +76,8 @@ def hash_of(voxels: NDArray[Any]) -> str:
 def _read_nifti(path: Path) -> tuple[NDArray[Any], NDArray[np.float64], float]:
     """Return voxels, affine and the distance between the header's affines."""
     image = whole_image(path)
-    if image is None:
-        raise ValueError("it begins like neither NIfTI-1 nor NIfTI-2")
+    if image is None:  # nibabel knows more beginnings, and mends some
+        image = nibabel.load(path)
     proxy = image.dataobj
     if image.get_data_dtype().fields or image.get_data_dtype().kind == "c":
         raise ValueError("it is a colour or complex image")
@@ -86,5 +92,9 @@ def _conflict_mm(header: Any, shape: tuple[int, ...]) -> float:
     if not header["sform_code"] or not header["qform_code"] or len(shape) != 3:
         return 0.0
     corners = np.array([[x, y, z, 1] for x in (0, shape[0]) for y in (0, shape[1]) for z in (0, shape[2])])
-    apart = np.linalg.norm((corners @ (header.get_sform() - header.get_qform()).T)[:, :3], axis=1).max()
+    try:
+        other = header.get_qform()
+    except ValueError:  # a quaternion that is none; the loaders take the sform
+        return 0.0
+    apart = np.linalg.norm((corners @ (header.get_sform() - other).T)[:, :3], axis=1).max()
     return float(apart) if apart > _FORM_MM else 0.0

@@ -63,10 +63,14 @@ def _read_label(case: Case, report: CaseReport) -> NDArray[np.bool_] | None:
     """Read the masks of the frames and note their values."""
     if case.label is None:
         return None
-    with report.watching("label values"):
+    values = None
+    with report.watching("unreadable label"):
         values = read_angiogram(case.label).frames
-        found = np.unique(values)
-        report.measures["label_values"] = [float(value) for value in found[:10]]
+    if values is None:
+        report.usable = False
+        return None
+    report.measures["label_values"] = [float(value) for value in np.unique(values)[:10]]
+    with report.watching("label values"):
         masks = vessel_masks(values, case.label)
         report.label_hash = hash_of(masks) if masks.any() else ""
         return masks

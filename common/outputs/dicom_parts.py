@@ -55,7 +55,7 @@ def highdicom() -> Any:
         return import_module("highdicom")
     except ImportError as error:
         raise ImportError(
-            "DICOM segmentations need the package highdicom: pip install highdicom (or set save_dicom_seg to false)"
+            "DICOM segmentations need the package highdicom: pip install highdicom (or set save_dicom_seg to False)"
         ) from error
 
 
@@ -77,7 +77,7 @@ def read_header(path: Path, needed: Sequence[str]) -> Dataset:
     if absent:
         raise ValueError(
             f"{path} cannot be referred to by a DICOM segmentation: it has no {', '.join(absent)}. Export it again "
-            "with these tags, or set save_dicom_seg to false"
+            "with these tags, or set save_dicom_seg to False"
         )
     for name in MAY_BE_ABSENT:
         if name not in header:

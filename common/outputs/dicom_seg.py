@@ -114,7 +114,7 @@ def _check_places(slices: Sequence[Dataset], volume: MetaTensor, folder: Path) -
         raise ValueError(
             f"{folder}: its slices make a volume of {shape}, the mask has {tuple(volume.shape[1:])}; a DICOM "
             "segmentation needs one file for each slice: is this an enhanced multi-frame image? Else set "
-            "save_dicom_seg to false"
+            "save_dicom_seg to False"
         )
     affine = orientation_ras_lps(volume.affine.numpy(force=True).astype(np.float64))
     first = slices[0]

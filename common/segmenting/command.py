@@ -103,5 +103,5 @@ def _segment(image: Path, named: Path | None, out: Path, series: int | str | Non
 
 
 def _times(folder: Path) -> dict[Path, int]:
-    """Return when each entry of a folder was written."""
-    return {path: path.stat().st_mtime_ns for path in folder.iterdir()}
+    """Return when each entry of a folder was written; not of hidden ones, such as files half written by others."""
+    return {path: path.lstat().st_mtime_ns for path in folder.iterdir() if not path.name.startswith(".")}

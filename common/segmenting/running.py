@@ -90,7 +90,7 @@ def _fits(config: Path, changes: Mapping[str, Any]) -> bool:
             return False
         told = [cause for cause in causes if isinstance(cause, (ValueError, OSError))]
         if told:  # MONAI wraps what a transform raises
-            raise told[-1] from None
+            raise told[0] from None  # it names the file and the cure; what caused it need not
         raise
     return True
 

@@ -127,6 +127,13 @@ def test_every_class_of_ours_that_a_config_names_exists(bundle, monkeypatch):
             assert hasattr(__import__(module, fromlist=[name]), name), f"{path.name}: {target}"
 
 
+def test_every_switch_of_inference_is_checked(bundle):
+    config = load(bundle, "inference.yaml").get()
+    switches = {name for name, value in config.items() if isinstance(value, bool)} - {"amp", "save_surface"}
+    assert config["switches_check"].keys() - {"_target_"} == switches
+    assert "@switches_check" in config["initialize"]
+
+
 def test_no_number_is_read_as_text(bundle):
     for path in (bundle / "configs").glob("*.yaml"):
         texts = strings(yaml.safe_load(path.read_text()))

@@ -170,6 +170,12 @@ def test_hidden_files_beside_annotations_change_nothing(tmp_path):
     assert len(LAYOUTS["arcade"].collect(tmp_path / "syntax", tmp_path / "masks").cases) == 6
 
 
+def test_a_folder_above_arcade_may_be_called_after_lesions(tmp_path):
+    root = tmp_path / "stenosis_project" / "arcade"
+    arcade(root)
+    assert len(LAYOUTS["arcade"].collect(root / "syntax", tmp_path / "masks").cases) == 6
+
+
 def test_two_folders_of_one_section_are_both_taken(tmp_path):
     split_pairs(tmp_path)
     picture(tmp_path / "train2" / "image" / "1.png")

@@ -48,6 +48,14 @@ def test_a_network_that_computes_something_else_is_refused(network):
         compare_with_module(network, other, random_input((1, 1, 5, 5)))
 
 
+def test_a_network_that_wants_more_than_an_image_is_not_compared(network):
+    def give(_):
+        raise TypeError("forward() missing 1 required positional argument")
+
+    with pytest.warns(UserWarning, match=r"does not run here: .* missing 1 required"):
+        assert compare_with_module(network, Original(network, give), random_input((1, 1, 5, 5))) is None
+
+
 def test_an_output_of_another_shape_is_refused(network):
     with pytest.raises(ValueError, match=r"output has shape \[1, 1, 3, 3\] in .*, ours has \[1, 2, 3, 3\]"):
         compare_with_module(network, Original(network, lambda y: y[:, :1]), random_input((1, 1, 5, 5)))

@@ -2,6 +2,7 @@
 
 import collections
 import pickle
+import zipfile
 
 import numpy as np
 import pytest
@@ -96,17 +97,36 @@ def test_torchscript_is_a_program_and_needs_permission(path):
 @pytest.mark.parametrize(
     "write",
     [
-        lambda path: path.write_text("<html>not found</html>"),
         lambda path: path.write_bytes(b""),
         lambda path: path.write_bytes(pickle.dumps({"a": 1})),
     ],
-    ids=["page", "empty", "plain pickle"],
+    ids=["empty", "plain pickle"],
 )
 @pytest.mark.parametrize("allow", [False, True], ids=["strict", "trusted"])
 def test_a_file_that_torch_did_not_write_is_refused(path, write, allow):
     write(path)
     with pytest.raises(ValueError, match=r"is not a file that torch can load .*: fetch it again"):
         read_checkpoint(path, allow)
+
+
+@pytest.mark.parametrize(
+    ("content", "kind"),
+    [
+        (b"\n<!DOCTYPE html><html>quota exceeded</html>", "is a web page"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "is a pointer of Git LFS"),
+    ],
+)
+def test_what_downloads_leave_in_the_place_of_a_checkpoint_is_named(path, content, kind):
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=kind):
+        read_checkpoint(path)
+
+
+def test_an_archive_around_a_checkpoint_is_named(path):
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("weights/model.pth", b"")
+    with pytest.raises(ValueError, match="is an archive, not a checkpoint: unpack it"):
+        read_checkpoint(path)
 
 
 def test_a_truncated_file_is_refused(path):

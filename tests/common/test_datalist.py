@@ -232,11 +232,27 @@ def test_branches_become_masks_beside_the_list_where_asked_for(tmp_path):
     miniatures.imagecas_x(tmp_path / "set")
     content = run(tmp_path / "set", binary=True, workers=1)
     (case,) = content["training"]
-    assert case["label"] == "masks/1.nii.gz"
+    assert case["label"] == "dataset_masks/1.nii.gz"
     assert case["branches"] == "set/segmentations/1.coronary.nii.gz"
     loaded = load_data_list(tmp_path / "dataset.json", "training")
     data = LoadVolumed(["image", "label"])(loaded[0])
     assert CheckLabeld("label", "image")(data)["label"].sum() == miniatures.mask().sum()
+
+
+def test_the_masks_of_two_lists_in_one_folder_are_kept_apart(tmp_path):
+    miniatures.imagecas_x(tmp_path / "set")
+    labels = {}
+    for name in ("x", "y"):
+        (case,) = run(tmp_path / "set", tmp_path / f"{name}.json", binary=True, workers=1)["training"]
+        labels[name] = case["label"]
+    assert labels == {"x": "x_masks/1.nii.gz", "y": "y_masks/1.nii.gz"}
+
+
+def test_a_share_that_the_publishers_have_drawn_is_refused(tmp_path):
+    miniatures.imagecas(tmp_path / "set")
+    with pytest.raises(ValueError, match=r"the published split \(Split-1\) has a validation section"):
+        run(tmp_path / "set", validation=0.5)
+    assert not (tmp_path / "dataset.json").exists()
 
 
 def test_another_published_split_may_be_chosen(tmp_path):

@@ -1,5 +1,7 @@
 """Grids are read from headers, the same as the loaded volume's, and their differences are put in words."""
 
+import gzip
+
 import nibabel
 import numpy as np
 import pytest
@@ -66,6 +68,20 @@ def test_an_unreadable_header_names_the_file(tmp_path, name):
     (tmp_path / name).write_bytes(b"no image")
     with pytest.raises(ValueError, match=rf"cannot read .*{name}"):
         read_grid(tmp_path / name)
+
+
+@pytest.mark.parametrize(("at", "damage"), [(70, b"U"), (42, b"\x00\x80")])
+@pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])
+def test_a_damaged_header_names_the_file(tmp_path, suffix, at, damage):
+    content = bytearray(nibabel.Nifti1Image(np.zeros((4, 5, 6), np.int16), OBLIQUE).to_bytes())
+    content[at : at + len(damage)] = damage  # type of the voxels, or number of them
+    file = tmp_path / f"a{suffix}"
+    file.write_bytes(gzip.compress(content) if suffix.endswith(".gz") else content)
+    with pytest.raises(ValueError, match=rf"a\{suffix}"):
+        LoadVolumed("image")({"image": file})
+    if at != 42:  # a length below 0 shows when voxels are read
+        with pytest.raises(ValueError, match=rf"a\{suffix}"):
+            read_grid(file)
 
 
 def test_a_folder_without_slices_is_no_grid(tmp_path):

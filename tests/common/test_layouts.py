@@ -196,6 +196,13 @@ def test_a_second_channel_of_nnunet_is_told(tmp_path):
     assert any("2 channels" in note for note in found.notes)
 
 
+def test_numbers_of_four_digits_are_no_channels_of_nnunet_where_labels_have_them_too(tmp_path):
+    for n in (1, 2):
+        write(tmp_path / "imagesTr" / f"amos_000{n}.nii.gz", hounsfield(n))
+        write(tmp_path / "labelsTr" / f"amos_000{n}.nii.gz", mask())
+    assert [case.name for case in collect("nnunet", tmp_path).cases] == ["amos_0001", "amos_0002"]
+
+
 def test_broken_splits_of_nnunet_are_refused(tmp_path):
     miniatures.nnunet(tmp_path)
     (tmp_path / "splits_final.json").write_text('[{"train": []}]')

@@ -161,6 +161,35 @@ def test_a_label_in_a_chamber_is_as_bright_as_a_vessel_and_yet_mirrored(case):
     assert "below 400 HU, and half of what is 2 mm beside it below 400 HU" in text
 
 
+def test_a_label_that_is_drawn_too_wide_lies_on_its_vessel_all_the_same(case):
+    voxels, wide = np.full(SHAPE, -80, np.int16), np.zeros(SHAPE, np.uint8)
+    voxels[3:6, 4:7] = 400
+    write(case.image, voxels)
+    wide[2:7, 3:8] = 1  # a third of it is lumen, so half of it is fat
+    write(case.label, wide)
+    assert "label beside vessels" not in found(case)
+
+
+@pytest.mark.parametrize("damage", [0, np.nan])
+def test_an_affine_that_is_none_is_an_error_of_one_case(case, damage):
+    image = nibabel.load(case.image)
+    image.header["srow_z"], image.header["sform_code"], image.header["qform_code"] = damage, 1, 0
+    voxels = np.asarray(image.dataobj)
+    case.image.write_bytes(gzip.compress(image.header.binaryblock + bytes(4) + voxels.tobytes("F")))
+    report = inspect_ct(case)
+    assert not report.usable
+    assert "its header places all voxels in a plane, or nowhere" in found(case)["unreadable image"][1]
+
+
+def test_a_quaternion_that_is_none_does_not_count_beside_a_sound_affine(case):
+    image = nibabel.load(case.image)
+    image.header["quatern_b"] = image.header["quatern_c"] = 1.0
+    image.header["qform_code"] = image.header["sform_code"] = 1
+    voxels = np.asarray(image.dataobj)
+    case.image.write_bytes(gzip.compress(image.header.binaryblock + bytes(4) + voxels.tobytes("F")))
+    assert inspect_ct(case).usable
+
+
 def test_a_mirrored_centerline_names_the_frame_that_fits(case, tmp_path):
     miniatures.centerline(tmp_path / "a.json", frame="LPS")
     severity, text = found(case)["centerline"]

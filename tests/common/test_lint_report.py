@@ -121,6 +121,17 @@ def test_findings_of_one_kind_are_one_line_the_worst_first(tmp_path):
     assert content["cases"][2]["findings"][1]["check"] == "empty label"
 
 
+def test_findings_that_say_something_else_are_lines_of_their_own():
+    texts = {"a": "a.nii: 3 voxels are NaN", "b": "b.nii: 4 voxels are NaN", "c": "c.nii: shifted by 1024"}
+    cases = [CaseReport(name) for name in texts]
+    for case in cases:
+        case.add("error", "image", texts[case.name])
+    notes = [Finding("note", "data set", "2 left out"), Finding("note", "data set", "3 left out")]
+    found = Report("set", {}, cases, {}, notes).grouped()
+    assert [finding.cases for finding in found] == [("a", "b"), ("c",), (), ()]
+    assert [finding.text for finding in found[2:]] == ["2 left out", "3 left out"]
+
+
 def test_a_set_full_of_defects_is_listed_without_what_cannot_be_loaded(tmp_path, capsys):
     root = tmp_path / "set"
     for n in range(7):

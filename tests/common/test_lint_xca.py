@@ -61,6 +61,19 @@ def test_damage_is_a_finding(case, key):
     assert report.findings[0].severity == "error"
 
 
+def test_a_picture_of_nothing_but_nan_is_a_finding(case, tmp_path):
+    Image.fromarray(np.full((40, 60), np.nan, np.float32)).save(tmp_path / "a.tif")
+    report = inspect_angiogram(Case("a", tmp_path / "a.tif", case.label))
+    assert "NaN" in report.findings[0].text
+
+
+def test_a_label_that_ends_too_early_leaves_the_case_out(case):
+    case.label.write_bytes(case.label.read_bytes()[:-30])
+    report = inspect_angiogram(case)
+    assert "unreadable label" in [finding.check for finding in report.findings]
+    assert not report.usable
+
+
 def test_a_label_with_other_values_is_an_error(case):
     write(case.label, vessel() * np.uint8(3))
     assert found(case)["label values"].startswith("error")

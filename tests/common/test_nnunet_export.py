@@ -66,6 +66,27 @@ def test_a_second_export_replaces_the_links(tmp_path):
     assert not (folder / "splits_final.json").exists()  # of the folds
 
 
+def test_two_data_sets_never_share_a_number(tmp_path):
+    names = []
+    for name in ("first", "second", "first"):
+        miniatures.pairs(tmp_path / name)
+        datalist(str(tmp_path / name), str(tmp_path / f"{name}.json"), export="nnunet")
+        names.append(sorted(path.name for path in (tmp_path / "nnUNet_raw").iterdir()))
+    assert names == [["Dataset500_first"], *[["Dataset500_first", "Dataset501_second"]] * 2]
+
+
+def test_a_file_in_the_place_of_a_link_is_kept_and_named(tmp_path):
+    miniatures.pairs(tmp_path / "set")
+    link = next((export(tmp_path) / "labelsTr").iterdir())
+    links = sorted(link.parent.iterdir())
+    link.unlink()
+    link.write_text("corrected")
+    with pytest.raises(FileExistsError, match=rf"{link.name} is a file, not a link"):
+        export(tmp_path)
+    assert link.read_text() == "corrected"
+    assert sorted(link.parent.iterdir()) == links
+
+
 def test_branches_are_classes_by_name(tmp_path):
     miniatures.imagecas_x(tmp_path / "set")
     labels = json.loads((export(tmp_path) / "dataset.json").read_text())["labels"]

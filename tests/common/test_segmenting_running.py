@@ -119,6 +119,14 @@ def test_what_a_transform_refuses_is_told_without_its_wrapping(bundle, attempts)
     assert len(attempts) == 1
 
 
+def test_of_errors_that_caused_each_other_the_one_that_names_the_file_is_told(bundle, attempts):
+    error, told = RuntimeError("applying transform"), ValueError("cannot read a.nii.gz; copy it again")
+    error.__cause__, told.__cause__ = told, OSError("CRC check failed")
+    attempts.errors = [error]
+    with pytest.raises(ValueError, match=r"cannot read a\.nii\.gz"):
+        running.run_inference(bundle, bundle / "a.nii.gz", bundle, cuda=False)
+
+
 def test_another_error_is_not_taken_for_lack_of_memory(bundle, attempts):
     attempts.errors = [RuntimeError("a defect")]
     with pytest.raises(RuntimeError, match="a defect"):
