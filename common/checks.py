@@ -19,4 +19,4 @@ def check_switches(**switches: object) -> None:
     """Raise a ``ValueError`` unless every option is True or False: the text "false" would count as true."""
     for name, value in switches.items():
         if not isinstance(value, bool):
-            raise ValueError(f"{name} must be True or False, got {value!r}; both have a capital letter on a command line")
+            raise ValueError(f"{name} must be True or False, got {value!r}; a command line needs the capital letter")
