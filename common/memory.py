@@ -28,7 +28,7 @@ from .grids import read_grid
 
 GB = 10**9
 READING = 4.0  # volumes of 4 bytes a voxel, from the file to the crop around the heart, scaled
-RESTORING = 3.5  # the same, from the network's grid to the mask and whatever else is written
+RESTORING = 2.6  # the same, from the network's grid to the mask and whatever else is written
 PREVIEW = 3.0  # the same, more, for a picture, which needs the scan once more
 ENGINE = 0.25 * GB  # what a first volume leaves behind for good, at most: the engine's code and plans, libraries
 SPARE = 0.1 * GB  # for what is not counted: text, tables, pages between allocations
