@@ -144,10 +144,12 @@ class _Brightness(NamedTuple):
 
     @property
     def step_hu(self) -> float:
+        """How much brighter it is inside."""
         return self.inside_hu - self.beside_hu
 
     @property
     def is_vessel(self) -> bool:
+        """Whether a vessel may be so."""
         darkest, smallest = DARKEST_LUMEN_HU[self.contrast], SMALLEST_STEP_HU[self.contrast]
         return self.inside_hu >= darkest and self.step_hu >= smallest
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from torch import Tensor
 
+from .common.checks import check_switches
 from .common.components import label_components
 from .patch_lines import PatchLine, draw_patch_lines
 from .refinement_rule import RefinementRule
@@ -145,9 +146,7 @@ class RefineContoursd(MapTransform):
         for name, made in (("patch_key", self.patch_key), ("raw_key", self.raw_key), ("log_key", self.log_key)):
             if len(set(made)) != len(made):
                 raise ValueError(f"{name} must name one item for each of {self.keys}, got {made}")
-        for name, switch in (("refine", refine), ("patch_lines", patch_lines)):
-            if not isinstance(switch, bool):  # the text "false" of a command line would count as true
-                raise ValueError(f"{name} must be True or False, got {switch!r}")
+        check_switches(refine=refine, patch_lines=patch_lines)
         self.probability_key = probability_key
         self.rule = RefinementRule() if rule is None else rule
         if self.rule.min_gap_prob > 0 and probability_key is None:

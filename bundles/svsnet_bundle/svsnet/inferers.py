@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn import functional
 from tqdm import tqdm
 
+from .common.checks import check_switches
 from .windows import stride_for, window_indices
 
 MODES = ("window", "dense")
@@ -69,8 +70,7 @@ class SequenceInferer(Inferer):
             raise ValueError(
                 'edge must be "replicate" or "reflect": with "drop" the first and last frames have no mask'
             )
-        if not isinstance(still, bool):
-            raise ValueError(f"still must be True or False, got {still!r}")
+        check_switches(still=still)
         if still and mode == "dense":
             raise ValueError('still frames have nothing to share: use mode "window"')
         if trained_ms is not None and not trained_ms >= 0:
